@@ -211,18 +211,18 @@ sw_isa sw_gemm_isa(sw_dtype dtype) {
 sw_microkernel sw_microkernel_for(sw_dtype dtype, sw_isa isa) {
 #if defined(__x86_64__)
   if (dtype == SW_BF16 && isa == SW_ISA_AMX)
-    return (sw_microkernel){32, 2, SW_BF16, 32, run_amx_bf16};
+    return (sw_microkernel){32, 2, SW_BF16, 2, 32, run_amx_bf16};
   if (dtype == SW_BF16 && isa == SW_ISA_AVX512_BF16)
-    return (sw_microkernel){AVX512_ROWS, 2, SW_BF16, 2, run_avx512_bf16};
+    return (sw_microkernel){AVX512_ROWS, 2, SW_BF16, 2, 2, run_avx512_bf16};
   if (dtype == SW_F32 && isa == SW_ISA_AVX512)
-    return (sw_microkernel){AVX512_ROWS, 2, SW_F32, 1, run_avx512_f32};
+    return (sw_microkernel){AVX512_ROWS, 2, SW_F32, 4, 1, run_avx512_f32};
 #endif
   switch (dtype) {
   case SW_F32:
-    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 1, run_portable_f32};
+    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 4, 1, run_portable_f32};
   case SW_BF16:
-    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 1, run_portable_bf16};
+    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 2, 1, run_portable_bf16};
   case SW_F64:
-    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F64, 1, run_portable_f64};
+    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F64, 8, 1, run_portable_f64};
   }
 }

@@ -8,6 +8,7 @@ typedef struct {
   int rows;         // most rows of one tile
   int panels;       // most panels of one tile
   sw_dtype packed;  // element type of B's panels
+  int a_size;       // bytes of an element of A
   int k_multiple;   // k is padded with zeros to a multiple of this in B's panels
   // sums(i, j) = (accumulate ? sums(i, j) : 0) + sum over k of A(i, k) * B(k, j), for i < m and the columns of
   // `panels` panels that lie panel_bytes apart. sums: float, or double for SW_F64, row-major, sums_stride
