@@ -37,7 +37,7 @@ typedef struct {
   const float *absmax_map;      // [256]
   const float *nested_absmax;   // [elements / 64 / 256, rounded up]
   float nested_offset;
-  // INT8 (bitsandbytes LLM.int8): w = data[r, c] * row_scale[r] / 127.
+  // INT8 (bitsandbytes LLM.int8): w = (data[r, c] * row_scale[r]) * float(1 / 127), each product rounded.
   const float *row_scale;  // [rows]
 } sw_weight;
 
