@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 // Ops follow one another within microseconds, so a thread that finds nothing to do looks this often before it
 // goes to sleep.
@@ -81,6 +82,16 @@ static void announce(sw_pool *pool) {
   pthread_mutex_lock(&pool->mutex);
   pthread_cond_broadcast(&pool->work);
   pthread_mutex_unlock(&pool->mutex);
+}
+
+int sw_available_processors(void) {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    return CPU_COUNT(&set);
+#endif
+  const long online = sysconf(_SC_NPROCESSORS_ONLN);
+  return online > 0 ? (int)online : 1;
 }
 
 sw_pool *sw_pool_create(int threads) {

@@ -4,6 +4,9 @@
 
 typedef struct sw_pool sw_pool;
 
+// Processors that this process may run on.
+int sw_available_processors(void);
+
 // A pool of `threads` threads, the caller's own among them. NULL when the system grants none.
 sw_pool *sw_pool_create(int threads);
 void sw_pool_destroy(sw_pool *pool);
