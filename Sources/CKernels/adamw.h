@@ -21,12 +21,13 @@ SW_INLINE adamw_constants adamw_prepare(const sw_adamw_step *s) {
   };
 }
 
-// Loshchilov & Hutter, arXiv:1711.05101, algorithm 2, in the order of torch.optim.AdamW:
+// Loshchilov & Hutter, arXiv:1711.05101, algorithm 2, in the order of torch.optim.AdamW (same bits with FMA):
 //   p = p (1 - lr wd);  m = m + (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2
-//   p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+//   p = p - (lr / (1 - beta1^t) * m) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 SW_INLINE void adamw_update(adamw_constants k, float *p, float g, float *m, float *v) {
   g *= k.gradient_scale;
   *m += k.beta1_rest * (g - *m);
   *v = *v * k.beta2 + k.beta2_rest * g * g;
-  *p = *p * k.decay - k.step_size * (*m / (sw_sqrt(*v) / k.correction2_root + k.epsilon));
+  *p *= k.decay;
+  *p -= k.step_size * *m / (sw_sqrt(*v) / k.correction2_root + k.epsilon);
 }
