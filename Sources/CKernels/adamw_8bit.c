@@ -48,7 +48,7 @@ SW_INLINE float encode(const encoder *e, const float *values, int64_t count, uin
     scaled[i] = values[i] * scale;
     key[i] = (uint16_t)leading_bits(scaled[i]);
   }
-#pragma clang loop vectorize(disable)
+#pragma clang loop vectorize(disable) // gathered loads are slower
   for (int64_t i = 0; i < count; i++) {
     int code = e->start[key[i]];
     code += scaled[i] > e->boundary[code]; // as a rule enough, and without a branch
@@ -60,7 +60,7 @@ SW_INLINE float encode(const encoder *e, const float *values, int64_t count, uin
 }
 
 SW_INLINE void decode(const uint8_t *codes, const float *map, float absmax, int64_t count, float *out) {
-#pragma clang loop vectorize(disable) // slower with gathered loads
+#pragma clang loop vectorize(disable) // gathered loads are slower
   for (int64_t i = 0; i < count; i++)
     out[i] = map[codes[i]] * absmax;
 }
@@ -68,10 +68,10 @@ SW_INLINE void decode(const uint8_t *codes, const float *map, float absmax, int6
 SW_KERNEL void sw_adamw_8bit(const sw_adamw_step *step, float *p, const float *g, sw_adamw_8bit_state state,
                              int64_t count, int64_t begin, int64_t end) {
   adamw_constants constants = adamw_prepare(step);
-  encoder mEncoder, vEncoder;
-  encoder_prepare(&mEncoder, state.m_map, INFINITY);
+  encoder m_encoder, v_encoder;
+  encoder_prepare(&m_encoder, state.m_map, INFINITY);
   // A second moment that is not 0 is never rounded to 0: its first moment would be divided by epsilon alone.
-  encoder_prepare(&vEncoder, state.v_map, 0);
+  encoder_prepare(&v_encoder, state.v_map, 0);
   for (int64_t block = begin; block < end; block++) {
     int64_t first = block * BLOCK, length = count - first < BLOCK ? count - first : BLOCK;
     float m[BLOCK], v[BLOCK];
@@ -80,7 +80,7 @@ SW_KERNEL void sw_adamw_8bit(const sw_adamw_step *step, float *p, const float *g
     SW_VECTOR
     for (int64_t i = 0; i < length; i++)
       adamw_update(constants, &p[first + i], g[first + i], &m[i], &v[i]);
-    state.m_absmax[block] = encode(&mEncoder, m, length, state.m + first);
-    state.v_absmax[block] = encode(&vEncoder, v, length, state.v + first);
+    state.m_absmax[block] = encode(&m_encoder, m, length, state.m + first);
+    state.v_absmax[block] = encode(&v_encoder, v, length, state.v + first);
   }
 }
