@@ -53,16 +53,16 @@ SW_INLINE void TYPED(rms_norm)(sw_matrix x, sw_matrix residual, const float *wei
   int64_t groups = x.columns / width;
   for (int64_t i = begin * groups; i < end * groups; i++) {
     int64_t row = i / groups, first = i % groups * width;
-    const stored *hRow = ROW(h, row) + first;
-    stored *yRow = ROW(y, row) + first;
+    const stored *h_row = ROW(h, row) + first;
+    stored *y_row = ROW(y, row) + first;
     real sum = residual.data ? TYPED(add_residual)(ROW(x, row) + first, ROW(residual, row) + first,
                                                    ROW(h, row) + first, width)
-                             : TYPED(sum_squares)(hRow, width);
+                             : TYPED(sum_squares)(h_row, width);
     real scale = 1 / sw_sqrt(sum / (real)width + (real)epsilon);
     rstd[i] = scale;
     SW_VECTOR
     for (int64_t c = 0; c < width; c++)
-      sw_store(&yRow[c], sw_load(&hRow[c]) * scale * weight[c]);
+      sw_store(&y_row[c], sw_load(&h_row[c]) * scale * weight[c]);
   }
 }
 
@@ -111,10 +111,10 @@ SW_INLINE void TYPED(rms_norm_backward_weight)(sw_matrix dy, sw_matrix h, const 
     real sum[TILE] = {0};
     for (int64_t i = 0; i < h.rows * groups; i++) {
       int64_t column = i % groups * width + first;
-      const stored *dyRow = ROW(dy, i / groups) + column, *hRow = ROW(h, i / groups) + column;
+      const stored *dy_row = ROW(dy, i / groups) + column, *h_row = ROW(h, i / groups) + column;
       SW_VECTOR
       for (int64_t c = 0; c < count; c++)
-        sum[c] += sw_load(&dyRow[c]) * sw_load(&hRow[c]) * rstd[i];
+        sum[c] += sw_load(&dy_row[c]) * sw_load(&h_row[c]) * rstd[i];
     }
     for (int64_t c = 0; c < count; c++)
       d_weight[first + c] += (float)sum[c];
