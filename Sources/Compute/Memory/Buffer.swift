@@ -1,0 +1,38 @@
+import Basics
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+/// A block of memory on the heap, freed with its last reference. Its contents start undefined.
+///
+/// `Sendable` because it only hands out addresses: whoever writes through them sees to it that no one reads or
+/// writes the same bytes meanwhile.
+public final class Buffer: @unchecked Sendable {
+  /// Start of the memory, on a 64-byte boundary: a cache line, and AVX-512's widest load.
+  public let base: UnsafeMutableRawPointer
+  /// Size in bytes.
+  public let count: Int
+
+  /// - Throws: `.outOfMemory` when the system has no `count` bytes.
+  public init(count: Int) throws(SwiftletError) {
+    precondition(count >= 0)
+    var pointer: UnsafeMutableRawPointer?
+    guard posix_memalign(&pointer, 64, max(count, 1)) == 0, let pointer else {
+      throw SwiftletError(.outOfMemory, "cannot allocate \(count) bytes")
+    }
+    self.base = pointer
+    self.count = count
+  }
+
+  /// The elements at byte `offset`, which must be a multiple of `T`'s alignment.
+  public func pointer<T: BitwiseCopyable>(
+    to type: T.Type = T.self, at offset: Int = 0
+  ) -> UnsafeMutablePointer<T> {
+    (base + offset).assumingMemoryBound(to: type)
+  }
+
+  deinit { free(base) }
+}
