@@ -40,6 +40,9 @@ let package = Package(
 
     .testTarget(name: "BasicsTests", dependencies: ["Basics"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Basics"]),
+    .testTarget(
+      name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics"], exclude: ["Fixtures"]),
+    .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c2x

@@ -4,9 +4,6 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-// Least divisor: 1 / 1e-38 is still finite. bitsandbytes clamps to the same value.
-static const float smallest_absmax = 1e-38f;
-
 SW_INLINE uint32_t to_bits(float value) {
   union {
     float value;
@@ -29,8 +26,6 @@ SW_INLINE float largest_magnitude(const float *in, int64_t count) {
   return largest.value;
 }
 
-SW_INLINE float reciprocal(float absmax) { return 1.0f / (absmax < smallest_absmax ? smallest_absmax : absmax); }
-
 SW_KERNEL void sw_quantize_nf4(const float *in, int64_t count, const float table[16], uint8_t *codes,
                                float *absmax) {
   float bound[15];
@@ -40,7 +35,8 @@ SW_KERNEL void sw_quantize_nf4(const float *in, int64_t count, const float table
     float block[64] = {0};
     memcpy(block, in + at, (size_t)size * sizeof(float));
     absmax[at / 64] = largest_magnitude(block, size);
-    float scale = reciprocal(absmax[at / 64]);
+    // The least divisor keeps the scale finite, so that a block of zeros gets the code of 0.
+    float scale = 1.0f / (absmax[at / 64] < 1e-38f ? 1e-38f : absmax[at / 64]);
     uint32_t code[64];
     for (int i = 0; i < 64; i++) {
       float value = block[i] * scale;
@@ -61,7 +57,8 @@ void sw_quantize_dynamic(const float *in, int64_t count, float offset, const flo
     float block[256];
     for (int64_t i = 0; i < size; i++) block[i] = in[at + i] - offset;
     absmax[at / 256] = largest_magnitude(block, size);
-    float scale = reciprocal(absmax[at / 256]);
+    // A block of zeros gets NaN here, hence the codes 0, as in bitsandbytes; they decode to 0 all the same.
+    float scale = 1.0f / absmax[at / 256];
     for (int64_t i = 0; i < size; i++) {
       float value = block[i] * scale;
       // The number of midpoints below `value`, by bisection over 255 of them.
