@@ -53,6 +53,18 @@ public struct Tensor: Sendable {
       stride: stride, dtype: dtype, slot: slot)
   }
 
+  /// The elements of a contiguous f32 tensor in host memory. Valid as long as its owner lives and while no step
+  /// writes it.
+  public var hostFloats: UnsafeMutableBufferPointer<Float> { host(.f32) }
+
+  /// The elements of a contiguous i32 tensor in host memory, as above.
+  public var hostInts: UnsafeMutableBufferPointer<Int32> { host(.i32) }
+
+  private func host<Element>(_ expected: DType) -> UnsafeMutableBufferPointer<Element> {
+    precondition(dtype == expected && isContiguous && slot == nil)
+    return UnsafeMutableBufferPointer(start: pointer(), count: rows * columns)
+  }
+
   /// The tensor as the kernels take it.
   var matrix: sw_matrix {
     sw_matrix(
