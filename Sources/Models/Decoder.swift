@@ -12,8 +12,13 @@ public struct Decoder {
   public var finalNorm: Norm
   /// (vocabulary, C); the embedding itself when `spec.tiesHead`.
   public var head: Linear
+  /// Memory of norms and biases.
+  private let vectors: [Buffer]
 
-  public init(spec: ModelSpec, embedding: Weight, blocks: [Block], finalNorm: Norm, head: Linear) {
+  public init(
+    spec: ModelSpec, embedding: Weight, blocks: [Block], finalNorm: Norm, head: Linear, vectors: [Buffer]
+  ) {
+    self.vectors = vectors
     self.spec = spec
     self.embedding = embedding
     self.blocks = blocks
