@@ -2,6 +2,7 @@
 #include "include/ops.h"
 #ifndef SW_BODY
 #define SW_TEMPLATE "softmax.c"
+#define SW_MIXED
 #include "each_dtype.h"
 
 SW_KERNEL void sw_cross_entropy(sw_matrix logits, const int32_t *labels, double soft_cap, void *logsumexp,
@@ -12,7 +13,7 @@ SW_KERNEL void sw_cross_entropy(sw_matrix logits, const int32_t *labels, double 
 SW_KERNEL void sw_cross_entropy_backward(sw_matrix logits, const int32_t *labels, double soft_cap,
                                          const void *logsumexp, const float *row_weight, double scale,
                                          sw_matrix d_logits, int64_t begin, int64_t end) {
-  SW_DISPATCH(logits.dtype, cross_entropy_backward, logits, labels, soft_cap, logsumexp, row_weight, scale,
+  SW_DISPATCH_MIXED(logits.dtype, d_logits.dtype, cross_entropy_backward, logits, labels, soft_cap, logsumexp, row_weight, scale,
               d_logits, begin, end);
 }
 
@@ -71,7 +72,7 @@ SW_INLINE void TYPED(cross_entropy)(sw_matrix logits, const int32_t *labels, dou
 
 // dx = weight * (exp(z - logsumexp) - onehot(label)) * dz/dx
 SW_INLINE void TYPED(cross_entropy_row_backward)(const stored *x, int64_t count, int32_t label, real soft_cap,
-                                                 real logsumexp, real weight, stored *dx) {
+                                                 real logsumexp, real weight, narrow *dx) {
   real z_label = TYPED(cap)(sw_load(&x[label]), soft_cap); // before dx, which may be x, is written
   SW_VECTOR
   for (int64_t c = 0; c < count; c++) {
@@ -86,10 +87,10 @@ SW_INLINE void TYPED(cross_entropy_backward)(sw_matrix logits, const int32_t *la
                                              sw_matrix d_logits, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row++) {
     const stored *x = ROW(logits, row);
-    stored *dx = ROW(d_logits, row);
+    narrow *dx = NARROW_ROW(d_logits, row);
     real weight = (real)(row_weight ? scale * row_weight[row] : scale);
     if (labels[row] == SW_IGNORED_LABEL)
-      memset(dx, 0, (size_t)logits.columns * sizeof(stored));
+      memset(dx, 0, (size_t)logits.columns * sizeof(narrow));
     else if (soft_cap > 0)
       TYPED(cross_entropy_row_backward)(x, logits.columns, labels[row], (real)soft_cap, logsumexp[row],
                                         weight, dx);

@@ -100,10 +100,12 @@ public struct Block {
   }
 
   /// y = middle + down(act(gate(n2)) * up(n2)), middle = x + output(attention(q, k, v)), (T, C) to (T, C).
-  public func forward(_ x: Tensor, _ rows: Rows, _ s: Step, cache: (any KeyValueStore)? = nil)
-    -> (y: Tensor, saved: Saved)
-  {
-    let (_, n1, rstd1) = s.rmsNorm(x, inputNorm.weight, epsilon: inputNorm.epsilon)
+  ///
+  /// The stream, x and y, is of `compute`'s arithmetic type; what lies between is of type `compute`.
+  public func forward(
+    _ x: Tensor, _ rows: Rows, _ s: Step, compute: DType, cache: (any KeyValueStore)? = nil
+  ) -> (y: Tensor, saved: Saved) {
+    let (_, n1, rstd1) = s.rmsNorm(x, inputNorm.weight, epsilon: inputNorm.epsilon, output: compute)
     let (qkv, hQKV) = self.qkv.forward(n1, s, dropouts: rows.dropouts)
     let heads = normaliseHeads(qkv, s)
     let (q, k) = (heads?.q ?? qkv.columns(queries), heads?.k ?? qkv.columns(keys))
@@ -114,7 +116,8 @@ public struct Block {
     let (mix, logsumexp) = s.attention(q, allK, allV, attention, rows.segments)
     let (middle, hOutput) = output.forward(mix, s, adding: x, dropouts: rows.dropouts)
 
-    let (_, n2, rstd2) = s.rmsNorm(middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon)
+    let (_, n2, rstd2) = s.rmsNorm(
+      middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: compute)
     let (gateUp, hGateUp) = self.gateUp.forward(n2, s, dropouts: rows.dropouts)
     let activated = s.gatedActivation(activation, gate: gateUp.columns(gate), up: gateUp.columns(up))
     let (y, hDown) = down.forward(activated, s, adding: middle, dropouts: rows.dropouts)
@@ -141,12 +144,12 @@ public struct Block {
     let (gate, up) = (saved.gateUp.columns(gate), saved.gateUp.columns(up))
     let activated =
       down.isTrained ? saved.activated ?? s.gatedActivation(activation, gate: gate, up: up) : nil
-    let dActivated = down.backward(dy, x: activated, h: saved.hDown, s, dropouts: rows.dropouts)!
+    let dActivated = down.backward(narrowed(dy, like: saved.qkv, s), x: activated, h: saved.hDown, s, dropouts: rows.dropouts)!
     let dGateUp = s.make(saved.gateUp.rows, saved.gateUp.columns, saved.gateUp.dtype)
     s.gatedActivationBackward(
       activation, dActivated, gate: gate, up: up, dGate: dGateUp.columns(self.gate),
       dUp: dGateUp.columns(self.up))
-    let n2 = gateUp.isTrained ? saved.n2 ?? normalised(saved.middle, postAttentionNorm, s) : nil
+    let n2 = gateUp.isTrained ? saved.n2 ?? normalised(saved.middle, postAttentionNorm, saved, s) : nil
     let dn2 = gateUp.backward(dGateUp, x: n2, h: saved.hGateUp, s, dropouts: rows.dropouts)!
     return s.rmsNormBackward(
       dn2, h: saved.middle, postAttentionNorm.weight, rstd: saved.rstd2, adding: dy, into: dy,
@@ -157,7 +160,7 @@ public struct Block {
   private func backwardAttention(
     _ dMiddle: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step, needsInputGradient: Bool
   ) -> Tensor? {
-    let dMix = output.backward(dMiddle, x: saved.mix, h: saved.hOutput, s, dropouts: rows.dropouts)!
+    let dMix = output.backward(narrowed(dMiddle, like: saved.qkv, s), x: saved.mix, h: saved.hOutput, s, dropouts: rows.dropouts)!
     let dQKV = s.make(saved.qkv.rows, saved.qkv.columns, saved.qkv.dtype)
     let (dQ, dK) = (dQKV.columns(queries), dQKV.columns(keys))
     s.attentionBackward(
@@ -167,7 +170,7 @@ public struct Block {
     s.rotate(dQ, positions: rows.positions, rows.rotary, .backward)
     s.rotate(dK, positions: rows.positions, rows.rotary, .backward)
     if let heads = saved.heads { backwardHeads(dQ, dK, heads, saved.qkv, s) }
-    let n1 = qkv.isTrained ? saved.n1 ?? normalised(saved.x, inputNorm, s) : nil
+    let n1 = qkv.isTrained ? saved.n1 ?? normalised(saved.x, inputNorm, saved, s) : nil
     let needsNorm = needsInputGradient || inputNorm.gradient != nil
     let dn1 = qkv.backward(
       dQKV, x: n1, h: saved.hQKV, s, dropouts: rows.dropouts, needsInputGradient: needsNorm)
@@ -205,8 +208,15 @@ public struct Block {
   private var gate: Range<Int> { gateUp.columns[0] }
   private var up: Range<Int> { gateUp.columns[1] }
 
-  private func normalised(_ x: Tensor, _ norm: Norm, _ s: Step) -> Tensor {
-    s.rmsNorm(x, norm.weight, epsilon: norm.epsilon).y
+  // MARK: Between stream and products
+
+  private func normalised(_ x: Tensor, _ norm: Norm, _ saved: Saved, _ s: Step) -> Tensor {
+    s.rmsNorm(x, norm.weight, epsilon: norm.epsilon, output: saved.qkv.dtype).y
+  }
+
+  /// The stream's gradient as the products take it.
+  private func narrowed(_ dy: Tensor, like product: Tensor, _ s: Step) -> Tensor {
+    dy.dtype == product.dtype ? dy : s.convert(dy, to: product.dtype)
   }
 
   /// Whether training changes anything here.

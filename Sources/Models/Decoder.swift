@@ -30,13 +30,16 @@ public struct Decoder {
   public func hidden(
     _ ids: Tensor, _ rows: Rows, _ s: Step, compute dtype: DType, cache: (any KeyValueStore)? = nil
   ) -> Tensor {
-    var x = s.embedding(ids, embedding, dtype: dtype)
-    for block in blocks { x = block.forward(x, rows, s, cache: cache).y }
-    return s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon).y
+    var x = s.embedding(ids, embedding, dtype: dtype.arithmetic)
+    for block in blocks { x = block.forward(x, rows, s, compute: dtype, cache: cache).y }
+    return s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype).y
   }
 
-  /// Logits for rows of hidden states, (n, C) to (n, vocabulary).
-  public func logits(_ hidden: Tensor, _ s: Step) -> Tensor { head.forward(hidden, s).y }
+  /// Logits for rows of hidden states, (n, C) to (n, vocabulary), in the arithmetic type: rounded to bfloat16,
+  /// probabilities would be off by percents.
+  public func logits(_ hidden: Tensor, _ s: Step) -> Tensor {
+    head.forward(hidden, s, output: hidden.dtype.arithmetic).y
+  }
 
   /// The loss of every row, without gradients.
   ///
@@ -58,16 +61,16 @@ public struct Decoder {
     _ batch: TrainingBatch, _ s: Step, compute dtype: DType, checkpointing: [Checkpointing], into loss: Tensor
   ) {
     let lowest = lowestTrained
-    var x = s.embedding(batch.ids, embedding, dtype: dtype)
+    var x = s.embedding(batch.ids, embedding, dtype: dtype.arithmetic)
     var layers: [LayerState] = []
     for (block, policy) in zip(blocks, checkpointing) {
-      let (y, saved) = block.forward(x, batch.rows, s)
+      let (y, saved) = block.forward(x, batch.rows, s, compute: dtype)
       layers.append(policy == .full ? .input(x) : .saved(saved.kept(policy)))
       x = y
     }
-    guard var dx = headGradient(x, batch, s, into: loss) else { return }
+    guard var dx = headGradient(x, batch, s, compute: dtype, into: loss) else { return }
     for (block, state) in zip(blocks, layers).reversed() where block.layer >= lowest {
-      let saved = state.saved { block.forward($0, batch.rows, s).saved }
+      let saved = state.saved { block.forward($0, batch.rows, s, compute: dtype).saved }
       let isLast = block.layer == lowest && embeddingGradient == nil
       guard let next = block.backward(dx, saved, batch.rows, s, needsInputGradient: !isLast) else { return }
       dx = next
@@ -100,7 +103,7 @@ public struct Decoder {
 
   /// Calls `body` for chunks of rows small enough that their logits fit `logitBytes`.
   private func forEachHeadChunk(_ hidden: Tensor, _ s: Step, _ body: (Range<Int>, Tensor) -> Void) {
-    let most = max(1, Self.logitBytes / (spec.vocabularySize * hidden.dtype.size))
+    let most = max(1, Self.logitBytes / (spec.vocabularySize * hidden.dtype.arithmetic.size))
     let chunks = (hidden.rows + most - 1) / most
     let size = (hidden.rows + chunks - 1) / chunks
     for start in stride(from: 0, to: hidden.rows, by: size) {
@@ -111,21 +114,23 @@ public struct Decoder {
 
   /// Loss and its gradient by the last block's output x (T, C); chunk by chunk, so that the gradient is there when
   /// the forward pass ends. nil when nothing below the head is trained.
-  private func headGradient(_ x: Tensor, _ batch: TrainingBatch, _ s: Step, into loss: Tensor) -> Tensor? {
-    let (_, hidden, rstd) = s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon)
-    let dHidden = s.make(x.rows, x.columns, x.dtype)
+  private func headGradient(
+    _ x: Tensor, _ batch: TrainingBatch, _ s: Step, compute dtype: DType, into loss: Tensor
+  ) -> Tensor? {
+    let (_, hidden, rstd) = s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype)
+    let dHidden = s.make(x.rows, x.columns, dtype)
     forEachHeadChunk(hidden, s) { rows, chunk in
-      let (logits, h) = head.forward(chunk, s, dropouts: batch.rows.dropouts)
+      let (logits, h) = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)
       let labels = batch.labels.columns(rows)
       let logsumexp = s.crossEntropy(logits, labels: labels, loss: loss.columns(rows))
-      s.crossEntropyBackward(
-        logits, labels: labels, logsumexp: logsumexp, rowWeight: batch.rowWeights.columns(rows))
+      let dLogits = s.crossEntropyBackward(
+        logits, labels: labels, logsumexp: logsumexp, rowWeight: batch.rowWeights.columns(rows), output: dtype)
       _ = head.backward(
-        logits, x: chunk, h: h, s, dropouts: batch.rows.dropouts, into: dHidden.rows(rows))
+        dLogits, x: chunk, h: h, s, dropouts: batch.rows.dropouts, into: dHidden.rows(rows))
     }
     guard lowestTrained < blocks.count || finalNorm.gradient != nil else { return nil }
     return s.rmsNormBackward(
-      dHidden, h: x, finalNorm.weight, rstd: rstd, into: dHidden, addingTo: finalNorm.gradient)
+      dHidden, h: x, finalNorm.weight, rstd: rstd, addingTo: finalNorm.gradient)
   }
 }
 

@@ -74,12 +74,13 @@ public struct Linear {
   ///
   /// - Parameters:
   ///   - adding: (T, out): the residual stream.
+  ///   - output: y's dtype; the residual's, or else x's, when nil.
   ///   - dropouts: nil outside training.
   /// - Returns: y and h, (T, sum of ranks), which backward needs.
-  public func forward(_ x: Tensor, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil)
+  public func forward(_ x: Tensor, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil, output: DType? = nil)
     -> (y: Tensor, h: Tensor?)
   {
-    let y = s.make(x.rows, outputs, x.dtype)
+    let y = s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)
     let h = down.map { s.linear(masked(x, $0, s, dropouts), $0.weight) }
     for (part, range) in zip(parts, columns) {
       let out = y.columns(range)
