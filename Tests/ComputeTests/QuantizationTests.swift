@@ -151,13 +151,13 @@ struct QuantizationTests {
       nf4: buffer.base, rows: source.rows, columns: source.columns,
       scales: .nested(
         codes: buffer.base + codes.count, map: DynamicMap.signed, absmax: expected.array("nested_absmax"),
-        offset: expected.array("offset")[0]), owner: buffer)
+        offset: expected.array("offset")[0]), owners: buffer)
     #expect(try bits(weight.floats()) == bits(expected.array("values")))
     #expect(weight.bytes == codes.count + scaleCodes.count + 4 * (16 + 256 + 1))
 
     let plain = try Weight(
       nf4: buffer.base, rows: source.rows, columns: source.columns, scales: .plain(expected.array("absmax")),
-      owner: buffer)
+      owners: buffer)
     let absmax: [Float] = try expected.array("absmax")
     let floats = plain.floats()
     #expect(

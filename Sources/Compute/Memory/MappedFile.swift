@@ -69,7 +69,7 @@ public final class MappedFile: @unchecked Sendable {
   }
 
   /// The address of byte `offset`, valid as long as this object.
-  func address(_ offset: Int) -> UnsafeRawPointer {
+  public func address(_ offset: Int) -> UnsafeRawPointer {
     precondition(contains(offset, 0))
     return bytes.baseAddress.unsafelyUnwrapped + offset
   }

@@ -27,8 +27,8 @@ public enum NF4 {
   /// The scales of a matrix: the largest magnitude of each 64 elements.
   public enum Scales {
     case plain([Float])
-    /// Double-quantised: scale i = map[codes[i]] * absmax[i / 256] + offset. The memory at `codes` belongs to
-    /// the weight's owner.
+    /// Double-quantised: scale i = map[codes[i]] * absmax[i / 256] + offset. The weight's owners keep the
+    /// memory at `codes`.
     case nested(codes: UnsafeRawPointer, map: [Float], absmax: [Float], offset: Float)
   }
 }

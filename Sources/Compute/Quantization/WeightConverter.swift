@@ -91,7 +91,7 @@ public final class WeightConverter: @unchecked Sendable {
       return try nested(absmax)
     case .int8:
       let scales = Array(UnsafeBufferPointer(start: scales.pointer(to: Float.self), count: rows))
-      return try Weight(int8: elements.base, rows: rows, columns: columns, scales: scales, owner: elements)
+      return try Weight(int8: elements.base, rows: rows, columns: columns, scales: scales, owners: elements)
     case .bf16: return Weight(layout: Weight.layout(.bf16, rows, columns, elements.base), owner: elements)
     case .f32: return Weight(layout: Weight.layout(.f32, rows, columns, elements.base), owner: elements)
     }
@@ -113,7 +113,7 @@ public final class WeightConverter: @unchecked Sendable {
     }
     return try Weight(
       nf4: elements.base, rows: rows, columns: columns,
-      scales: .nested(codes: codes, map: DynamicMap.signed, absmax: nested, offset: offset), owner: elements)
+      scales: .nested(codes: codes, map: DynamicMap.signed, absmax: nested, offset: offset), owners: elements)
   }
 }
 

@@ -28,11 +28,12 @@ extension Weight {
   /// An NF4 matrix as bitsandbytes stores it.
   ///
   /// - Parameters:
-  ///   - codes: two codes a byte, high nibble first, row-major; (rows * columns + 1) / 2 bytes of `owner`'s.
+  ///   - codes: two codes a byte, high nibble first, row-major; (rows * columns + 1) / 2 bytes
+  ///     that `owners` keep.
   ///   - table: the sixteen values of the codes. Copied, as are the float arrays of `scales`.
   public init(
     nf4 codes: UnsafeRawPointer, rows: Int, columns: Int, table: [Float] = NF4.table, scales: NF4.Scales,
-    owner: AnyObject
+    owners: AnyObject...
   ) throws(SwiftletError) {
     precondition(table.count == 16)
     let elements = rows * columns
@@ -52,22 +53,22 @@ extension Weight {
       layout.nested_offset = offset
     }
     layout.code = tables.starts[0]
-    self.init(layout: layout, owner: Owners(owner, tables.buffer))
+    self.init(layout: layout, owner: Owners(owners + [tables.buffer]))
   }
 
   /// An INT8 matrix as bitsandbytes stores it.
   ///
   /// - Parameters:
-  ///   - codes: rows * columns signed bytes of `owner`'s, row-major.
+  ///   - codes: rows * columns signed bytes that `owners` keep, row-major.
   ///   - scales: each row's largest magnitude. Copied.
   public init(
-    int8 codes: UnsafeRawPointer, rows: Int, columns: Int, scales: [Float], owner: AnyObject
+    int8 codes: UnsafeRawPointer, rows: Int, columns: Int, scales: [Float], owners: AnyObject...
   ) throws(SwiftletError) {
     precondition(scales.count == rows)
     let tables = try TableBuffer([scales])
     var layout = Self.layout(.int8, rows, columns, codes)
     layout.row_scale = tables.starts[0]
-    self.init(layout: layout, owner: Owners(owner, tables.buffer))
+    self.init(layout: layout, owner: Owners(owners + [tables.buffer]))
   }
 
   static func layout(
@@ -82,14 +83,11 @@ extension Weight {
   }
 }
 
-/// Keeps two things alive.
+/// Keeps several things alive.
 private final class Owners {
-  let first: AnyObject, second: AnyObject
+  let objects: [AnyObject]
 
-  init(_ first: AnyObject, _ second: AnyObject) {
-    self.first = first
-    self.second = second
-  }
+  init(_ objects: [AnyObject]) { self.objects = objects }
 }
 
 /// Copies of float arrays in one buffer; files need not align theirs.
