@@ -178,6 +178,16 @@ struct QuantizationTests {
     #expect(try bits(quantised.floats()) == bits(expected.array("values")))
   }
 
+  /// A matrix that holds no number does not become one that does.
+  @Test(arguments: [Float.infinity, -.infinity, .nan], [WeightConverter.Target.nf4, .int8])
+  func keepsWhatIsNoNumber(value: Float, target: WeightConverter.Target) throws {
+    var values = (0..<128).map { Float($0) }
+    values[70] = value
+    let floats = try Weight(values, rows: 2, columns: 64).converted(to: target).floats()
+    #expect(floats[64...].allSatisfy { !$0.isFinite })
+    if target == .int8 { #expect(floats[..<64].allSatisfy { $0.isFinite }) }
+  }
+
   // MARK: - Conversion
 
   /// Pieces cover the rows once, and their order does not change the result.
