@@ -47,7 +47,9 @@ public struct SafetensorsFile: TensorStore {
       throw malformed(file, "too short for a safetensors file: \(file.count) bytes")
     }
     guard length <= maximumHeader, let size = Int(exactly: length), let bytes = file.copy(8..<8 + size) else {
-      throw malformed(file, "the header's length, \(length), exceeds the file or \(maximumHeader) bytes")
+      throw malformed(
+        file, "the header's length, \(length), exceeds the file or \(maximumHeader) bytes",
+        remedy: "It may be cut short, or a Git LFS pointer in the file's place: download it again.")
     }
     let json: JSON
     do { json = try JSON(parsing: bytes) } catch { throw malformed(file, "header: \(error.message)") }
