@@ -34,7 +34,7 @@ let package = Package(
     .executableTarget(
       name: "CLI",
       dependencies: [
-        "Swiftlet", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Swiftlet", "Compute", "Models", "Basics", .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Yams", package: "Yams"),
       ]),
 

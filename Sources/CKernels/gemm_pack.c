@@ -1,0 +1,251 @@
+#include "gemm_pack.h"
+#include "gemm_kernels.h"
+#include <string.h>
+
+// Weight rows are decoded in segments this long: a multiple of every format's block.
+enum { SEGMENT = 256 };
+
+SW_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+SW_INLINE int64_t size_of(sw_dtype dtype) { return dtype == SW_F64 ? 8 : dtype == SW_F32 ? 4 : 2; }
+
+SW_KERNEL static void widen_bf16(const sw_bf16 *x, int64_t count, float *out) {
+  for (int64_t i = 0; i < count; i++)
+    out[i] = sw_from_bf16(x[i]);
+}
+
+SW_KERNEL static void round_to_bf16(const float *x, int64_t count, sw_bf16 *out) {
+  for (int64_t i = 0; i < count; i++)
+    out[i] = sw_to_bf16(x[i]);
+}
+
+SW_KERNEL static void widen_to_f64(const float *x, int64_t count, double *out) {
+  for (int64_t i = 0; i < count; i++)
+    out[i] = x[i];
+}
+
+void sw_widen(sw_dtype dtype, const void *x, int64_t count, float *out) {
+  if (dtype == SW_BF16)
+    widen_bf16(x, count, out);
+  else
+    memcpy(out, x, (size_t)count * sizeof(float));
+}
+
+// MARK: Segments of a row of B in the packed type
+
+typedef struct {
+  float decoded[SEGMENT];
+  double converted[SEGMENT];  // large enough for every packed type
+} segment_buffer;
+
+// Weights whose rows may be read where they lie.
+static int lies_packed(const sw_weight *w, sw_dtype packed) {
+  return (w->format == SW_W_BF16 && packed == SW_BF16) || (w->format == SW_W_F32 && packed == SW_F32);
+}
+
+// Writes elements [first, first + count) of weight row `row` to `out` in the packed type.
+static void convert_weight(const sw_weight *w, sw_dtype packed, int64_t row, int64_t first, int64_t count,
+                           float *decoded, void *out) {
+  if (packed == SW_F32)
+    return sw_weight_decode(w, row, first, count, out);
+  sw_weight_decode(w, row, first, count, decoded);
+  if (packed == SW_BF16)
+    round_to_bf16(decoded, count, out);
+  else
+    widen_to_f64(decoded, count, out);
+}
+
+// Elements [first, first + count) of row `row` of a (rows, columns) operand; returns where they lie. count is
+// at most SEGMENT and, for weights, first is a multiple of SEGMENT.
+static const void *read_segment(const sw_gemm *g, sw_dtype packed, int64_t row, int64_t first, int64_t count,
+                                segment_buffer *buffer) {
+  if (g->b_kind == SW_B_MATRIX || g->b_kind == SW_B_MATRIX_ROWS) {
+    const char *at = (const char *)g->b.data + (row * g->b.stride + first) * size_of(g->b.dtype);
+    if (g->b.dtype == packed)
+      return at;
+    widen_bf16((const sw_bf16 *)at, count, buffer->decoded);
+    return buffer->decoded;
+  }
+  const sw_weight *w = &g->weight;
+  if (lies_packed(w, packed) && w->interleaved_head == 0)
+    return (const char *)w->data + (row * w->columns + first) * size_of(packed);
+  convert_weight(w, packed, row, first, count, buffer->decoded, buffer->converted);
+  return buffer->converted;
+}
+
+// MARK: B from rows along n: 16 rows of the operand are the columns of a panel
+
+SW_KERNEL static void interleave_words(const uint32_t *const rows[SW_PANEL], int64_t count, uint32_t *out) {
+  for (int64_t k = 0; k < count; k++)
+    for (int j = 0; j < SW_PANEL; j++)
+      out[k * SW_PANEL + j] = rows[j][k];
+}
+
+static void interleave_doubles(const double *const rows[SW_PANEL], int64_t count, double *out) {
+  for (int64_t k = 0; k < count; k++)
+    for (int j = 0; j < SW_PANEL; j++)
+      out[k * SW_PANEL + j] = rows[j][k];
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+// Transposes 16 x 16 words at a time: pairs, quadruples, then 128-bit lanes.
+__attribute__((target("avx512f"))) static void interleave_words_avx512(const uint32_t *const rows[SW_PANEL],
+                                                                       int64_t count, uint32_t *out) {
+  int64_t k = 0;
+  for (; k + 16 <= count; k += 16) {
+    __m512i a[16], b[16];
+    for (int j = 0; j < 16; j++)
+      a[j] = _mm512_loadu_si512(rows[j] + k);
+    for (int j = 0; j < 16; j += 2) {
+      b[j] = _mm512_unpacklo_epi32(a[j], a[j + 1]);
+      b[j + 1] = _mm512_unpackhi_epi32(a[j], a[j + 1]);
+    }
+    for (int j = 0; j < 16; j += 4) {
+      a[j] = _mm512_unpacklo_epi64(b[j], b[j + 2]);
+      a[j + 1] = _mm512_unpackhi_epi64(b[j], b[j + 2]);
+      a[j + 2] = _mm512_unpacklo_epi64(b[j + 1], b[j + 3]);
+      a[j + 3] = _mm512_unpackhi_epi64(b[j + 1], b[j + 3]);
+    }
+    // a[4q + c] now holds, in lane l, word 4l + c of rows 4q .. 4q + 3.
+    for (int c = 0; c < 4; c++) {
+      __m512i low01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), high01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xDD);
+      __m512i low23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
+      __m512i high23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xDD);
+      uint32_t *at = out + (k + c) * SW_PANEL;
+      _mm512_storeu_si512(at, _mm512_shuffle_i32x4(low01, low23, 0x88));
+      _mm512_storeu_si512(at + 4 * SW_PANEL, _mm512_shuffle_i32x4(high01, high23, 0x88));
+      _mm512_storeu_si512(at + 8 * SW_PANEL, _mm512_shuffle_i32x4(low01, low23, 0xDD));
+      _mm512_storeu_si512(at + 12 * SW_PANEL, _mm512_shuffle_i32x4(high01, high23, 0xDD));
+    }
+  }
+  const uint32_t *rest[SW_PANEL];
+  for (int j = 0; j < SW_PANEL; j++)
+    rest[j] = rows[j] + k;
+  interleave_words(rest, count - k, out + k * SW_PANEL);
+}
+#endif
+
+static void interleave(const void *const rows[SW_PANEL], sw_dtype packed, int64_t count, void *out) {
+  if (packed == SW_F64)
+    return interleave_doubles((const double *const *)rows, count, out);
+  const int64_t words = packed == SW_BF16 ? count / 2 : count;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f"))
+    return interleave_words_avx512((const uint32_t *const *)rows, words, out);
+#endif
+  interleave_words((const uint32_t *const *)rows, words, out);
+}
+
+static void pack_rows_as_columns(const sw_gemm *g, sw_dtype packed, int64_t padded_k, int64_t n0, int64_t n1,
+                             char *panels, int64_t panel_bytes, segment_buffer *buffers) {
+  const int64_t size = size_of(packed);
+  for (int64_t n = n0; n < n1; n += SW_PANEL, panels += panel_bytes) {
+    const int columns = (int)least(SW_PANEL, n1 - n);
+    for (int64_t k = 0; k < padded_k; k += SEGMENT) {
+      const int64_t padded = least(SEGMENT, padded_k - k), count = least(padded, g->k - k);
+      const void *rows[SW_PANEL];
+      for (int j = 0; j < SW_PANEL; j++) {
+        rows[j] = buffers[j].converted;
+        if (j >= columns) {
+          memset(buffers[j].converted, 0, (size_t)(padded * size));
+          continue;
+        }
+        const void *segment = read_segment(g, packed, n + j, k, count, &buffers[j]);
+        if (count == padded) {
+          rows[j] = segment;
+        } else {
+          memmove(buffers[j].converted, segment, (size_t)(count * size));
+          memset((char *)buffers[j].converted + count * size, 0, (size_t)((padded - count) * size));
+        }
+      }
+      interleave(rows, packed, padded, panels + k * SW_PANEL * size);
+    }
+  }
+}
+
+// MARK: B from rows along k: a row of the operand is a row of the panels
+
+// out[j] = first[j] in the low half, second[j] in the high half.
+SW_KERNEL static void zip_bf16(const sw_bf16 *first, const sw_bf16 *second, int columns, uint32_t *out) {
+  for (int j = 0; j < columns; j++)
+    out[j] = (uint32_t)first[j] | (uint32_t)second[j] << 16;
+}
+
+// Scatters one (or, for bfloat16, two) rows of columns to the panels. A NULL row reads as zeros.
+static void spread_rows(const void *const rows[2], sw_dtype packed, int64_t columns, char *out, int64_t panel_bytes) {
+  static const sw_bf16 zeros[SW_PANEL] = {0};
+  const int64_t size = size_of(packed);
+  for (int64_t j = 0; j < columns; j += SW_PANEL, out += panel_bytes) {
+    const int count = (int)least(SW_PANEL, columns - j);
+    if (packed == SW_BF16) {
+      const sw_bf16 *first = rows[0] ? (const sw_bf16 *)rows[0] + j : zeros;
+      const sw_bf16 *second = rows[1] ? (const sw_bf16 *)rows[1] + j : zeros;
+      zip_bf16(first, second, count, (uint32_t *)out);
+      memset(out + count * 4, 0, (size_t)(SW_PANEL - count) * 4);
+    } else {
+      if (rows[0])
+        memcpy(out, (const char *)rows[0] + j * size, (size_t)(count * size));
+      const int64_t filled = rows[0] ? count : 0;
+      memset(out + filled * size, 0, (size_t)((SW_PANEL - filled) * size));
+    }
+  }
+}
+
+static void pack_rows_along_k(const sw_gemm *g, sw_dtype packed, int64_t padded_k, int64_t n0, int64_t n1,
+                              char *panels, int64_t panel_bytes, segment_buffer *buffers) {
+  const int step = packed == SW_BF16 ? 2 : 1;
+  const int64_t size = size_of(packed);
+  // Weights are decoded from a block's start; the panels then begin `skip` elements into the segment.
+  const int64_t aligned = g->b_kind == SW_B_WEIGHT ? n0 / SEGMENT * SEGMENT : n0;
+  for (int64_t n = aligned; n < n1; n += SEGMENT) {
+    const int64_t count = least(SEGMENT, n1 - n), skip = n < n0 ? n0 - n : 0;
+    char *out = panels + (n + skip - n0) / SW_PANEL * panel_bytes;
+    for (int64_t k = 0; k < padded_k; k += step) {
+      const void *rows[2] = {NULL, NULL};
+      for (int i = 0; i < step && k + i < g->k; i++)
+        rows[i] = (const char *)read_segment(g, packed, k + i, n, count, &buffers[i]) + skip * size;
+      spread_rows(rows, packed, count - skip, out + k * SW_PANEL * size, panel_bytes);
+    }
+  }
+}
+
+int64_t sw_pack_scratch_bytes(void) { return SW_PANEL * sizeof(segment_buffer); }
+
+void sw_pack_b(const sw_gemm *g, sw_dtype packed, int64_t padded_k, int64_t n0, int64_t n1, void *panels,
+               int64_t panel_bytes, void *scratch) {
+  const int rows_are_columns = g->b_kind == SW_B_WEIGHT_ROWS || g->b_kind == SW_B_MATRIX_ROWS;
+  (rows_are_columns ? pack_rows_as_columns : pack_rows_along_k)(g, packed, padded_k, n0, n1, panels,
+                                                                panel_bytes, scratch);
+}
+
+// MARK: A
+
+// out[i, k] = a[k, m + i]
+#define STAGE_TRANSPOSED(name, T)                                                                            \
+  SW_KERNEL static void name(const T *a, int64_t stride, int rows, int64_t k, int64_t padded_k, T *out) {    \
+    for (int64_t p = 0; p < k; p++)                                                                          \
+      for (int i = 0; i < rows; i++)                                                                         \
+        out[i * padded_k + p] = a[p * stride + i];                                                           \
+  }
+
+STAGE_TRANSPOSED(stage_transposed_f32, float)
+STAGE_TRANSPOSED(stage_transposed_bf16, sw_bf16)
+STAGE_TRANSPOSED(stage_transposed_f64, double)
+
+void sw_stage_a(const sw_gemm *g, int64_t m, int rows, int64_t padded_k, void *out) {
+  const int64_t size = size_of(g->a.dtype), stride = g->a.stride;
+  const char *a = g->a.data;
+  if (!g->a_transposed) {
+    for (int i = 0; i < rows; i++)
+      memcpy((char *)out + i * padded_k * size, a + (m + i) * stride * size, (size_t)(g->k * size));
+  } else if (g->a.dtype == SW_F32) {
+    stage_transposed_f32((const float *)a + m, stride, rows, g->k, padded_k, out);
+  } else if (g->a.dtype == SW_BF16) {
+    stage_transposed_bf16((const sw_bf16 *)a + m, stride, rows, g->k, padded_k, out);
+  } else {
+    stage_transposed_f64((const double *)a + m, stride, rows, g->k, padded_k, out);
+  }
+  for (int i = 0; i < rows && padded_k > g->k; i++)
+    memset((char *)out + (i * padded_k + g->k) * size, 0, (size_t)((padded_k - g->k) * size));
+}

@@ -1,0 +1,153 @@
+#include "include/pool.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+// Ops follow one another within microseconds, so a thread that finds nothing to do looks this often before it
+// goes to sleep.
+enum { SPINS = 4000 };
+
+struct sw_pool {
+  int threads;
+  pthread_t *handles;
+  pthread_mutex_t mutex;
+  pthread_cond_t work;
+  // The current job. `epoch` counts jobs; the other fields are written before it grows and read after.
+  _Atomic uint64_t epoch;
+  sw_task task;
+  void *context;
+  int64_t count;
+  _Atomic int64_t next;
+  _Atomic int running;  // workers that have not yet finished the current job
+  _Atomic int sleeping;
+  _Atomic int stopping;
+};
+
+typedef struct {
+  sw_pool *pool;
+  int thread;
+} worker_argument;
+
+static void relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+static void take_tasks(sw_pool *pool, int thread) {
+  const int64_t count = pool->count;
+  for (int64_t i; (i = atomic_fetch_add(&pool->next, 1)) < count;)
+    pool->task(pool->context, i, thread);
+}
+
+// Waits until a job after `seen` is there, spinning first.
+static void wait_for_job(sw_pool *pool, uint64_t seen) {
+  for (int i = 0; i < SPINS; i++) {
+    if (atomic_load(&pool->epoch) != seen)
+      return;
+    relax();
+  }
+  pthread_mutex_lock(&pool->mutex);
+  atomic_fetch_add(&pool->sleeping, 1);
+  while (atomic_load(&pool->epoch) == seen)
+    pthread_cond_wait(&pool->work, &pool->mutex);
+  atomic_fetch_sub(&pool->sleeping, 1);
+  pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *work(void *argument) {
+  worker_argument *own = argument;
+  sw_pool *pool = own->pool;
+  const int thread = own->thread;
+  free(own);
+  for (uint64_t seen = 0;;) {
+    wait_for_job(pool, seen);
+    seen = atomic_load(&pool->epoch);
+    if (atomic_load(&pool->stopping))
+      return NULL;
+    take_tasks(pool, thread);
+    atomic_fetch_sub(&pool->running, 1);
+  }
+}
+
+// Publishes what the pool's fields say and wakes the threads that sleep.
+static void announce(sw_pool *pool) {
+  atomic_fetch_add(&pool->epoch, 1);
+  if (atomic_load(&pool->sleeping) == 0)
+    return;
+  pthread_mutex_lock(&pool->mutex);
+  pthread_cond_broadcast(&pool->work);
+  pthread_mutex_unlock(&pool->mutex);
+}
+
+int sw_available_processors(void) {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    return CPU_COUNT(&set);
+#endif
+  const long online = sysconf(_SC_NPROCESSORS_ONLN);
+  return online > 0 ? (int)online : 1;
+}
+
+sw_pool *sw_pool_create(int threads) {
+  sw_pool *pool = calloc(1, sizeof *pool);
+  if (!pool)
+    return NULL;
+  pool->handles = calloc((size_t)threads, sizeof *pool->handles);
+  pthread_mutex_init(&pool->mutex, NULL);
+  pthread_cond_init(&pool->work, NULL);
+  pool->threads = 1;
+  for (int i = 1; i < threads && pool->handles; i++) {
+    worker_argument *argument = malloc(sizeof *argument);
+    if (!argument)
+      break;
+    *argument = (worker_argument){pool, i};
+    if (pthread_create(&pool->handles[i], NULL, work, argument) != 0) {
+      free(argument);
+      break;
+    }
+    pool->threads = i + 1;
+  }
+  return pool;
+}
+
+void sw_pool_destroy(sw_pool *pool) {
+  atomic_store(&pool->stopping, 1);
+  announce(pool);
+  for (int i = 1; i < pool->threads; i++)
+    pthread_join(pool->handles[i], NULL);
+  pthread_cond_destroy(&pool->work);
+  pthread_mutex_destroy(&pool->mutex);
+  free(pool->handles);
+  free(pool);
+}
+
+int sw_pool_threads(const sw_pool *pool) { return pool->threads; }
+
+void sw_pool_run(sw_pool *pool, int64_t count, sw_task task, void *context) {
+  if (count <= 0)
+    return;
+  if (count == 1 || pool->threads == 1) {
+    for (int64_t i = 0; i < count; i++)
+      task(context, i, 0);
+    return;
+  }
+  pool->task = task;
+  pool->context = context;
+  pool->count = count;
+  atomic_store(&pool->next, 0);
+  atomic_store(&pool->running, pool->threads - 1);
+  announce(pool);
+  take_tasks(pool, 0);
+  for (int64_t spins = 0; atomic_load(&pool->running) > 0; spins++) {
+    if (spins < SPINS)
+      relax();
+    else
+      sched_yield();
+  }
+}

@@ -1,0 +1,122 @@
+// Softmax, and the cross-entropy of a softmax with a label.
+#include "include/ops.h"
+#ifndef SW_BODY
+#define SW_TEMPLATE "softmax.c"
+#include "each_dtype.h"
+
+SW_KERNEL void sw_cross_entropy(sw_matrix logits, const int32_t *labels, double soft_cap, void *logsumexp,
+                                void *loss, int64_t begin, int64_t end) {
+  SW_DISPATCH(logits.dtype, cross_entropy, logits, labels, soft_cap, logsumexp, loss, begin, end);
+}
+
+SW_KERNEL void sw_cross_entropy_backward(sw_matrix logits, const int32_t *labels, double soft_cap,
+                                         const void *logsumexp, const float *row_weight, double scale,
+                                         sw_matrix d_logits, int64_t begin, int64_t end) {
+  SW_DISPATCH(logits.dtype, cross_entropy_backward, logits, labels, soft_cap, logsumexp, row_weight, scale,
+              d_logits, begin, end);
+}
+
+SW_KERNEL void sw_softmax(sw_matrix logits, double soft_cap, double temperature, float *probabilities,
+                          int64_t begin, int64_t end) {
+  SW_DISPATCH(logits.dtype, softmax, logits, soft_cap, temperature, probabilities, begin, end);
+}
+
+#else
+
+// z = cap tanh(x / cap) (Gemma 2, arXiv:2408.00118, section 2); z = x without a cap, cap = 0. Functions that
+// take soft_cap are called with a constant 0 where there is none, so that their loops hold no tanh.
+SW_INLINE real TYPED(cap)(real x, real soft_cap) {
+  return soft_cap > 0 ? soft_cap * sw_tanh(x / soft_cap) : x;
+}
+
+// dz/dx = 1 - (z / cap)^2
+SW_INLINE real TYPED(cap_slope)(real z, real soft_cap) {
+  return soft_cap > 0 ? 1 - (z / soft_cap) * (z / soft_cap) : 1;
+}
+
+// log(sum exp(z * multiplier)) in one pass over memory: the sum so far is relative to the greatest value so
+// far (Milakov & Gimelshein, arXiv:1805.02867), which changes at most once per tile.
+SW_INLINE real TYPED(logsumexp)(const stored *x, int64_t count, real soft_cap, real multiplier) {
+  SW_SUM_IN_LANES
+  enum { TILE = 512 };
+  real greatest = (real)-1e30, sum = 0;
+  for (int64_t first = 0; first < count; first += TILE) {
+    int64_t length = count - first < TILE ? count - first : TILE;
+    real tile[TILE], previous = greatest, tile_sum = 0;
+    SW_VECTOR
+    for (int64_t c = 0; c < length; c++)
+      tile[c] = TYPED(cap)(sw_load(&x[first + c]), soft_cap) * multiplier;
+    SW_VECTOR
+    for (int64_t c = 0; c < length; c++)
+      greatest = sw_max(greatest, tile[c]);
+    SW_VECTOR
+    for (int64_t c = 0; c < length; c++)
+      tile_sum += sw_exp(tile[c] - greatest);
+    sum = sum * sw_exp(previous - greatest) + tile_sum;
+  }
+  return greatest + sw_log(sum);
+}
+
+SW_INLINE void TYPED(cross_entropy)(sw_matrix logits, const int32_t *labels, double soft_cap, real *logsumexp,
+                                    real *loss, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; row++) {
+    const stored *x = ROW(logits, row);
+    logsumexp[row] = soft_cap > 0 ? TYPED(logsumexp)(x, logits.columns, (real)soft_cap, 1)
+                                  : TYPED(logsumexp)(x, logits.columns, 0, 1);
+    loss[row] = labels[row] == SW_IGNORED_LABEL
+                    ? 0
+                    : logsumexp[row] - TYPED(cap)(sw_load(&x[labels[row]]), (real)soft_cap);
+  }
+}
+
+// dx = weight * (exp(z - logsumexp) - onehot(label)) * dz/dx
+SW_INLINE void TYPED(cross_entropy_row_backward)(const stored *x, int64_t count, int32_t label, real soft_cap,
+                                                 real logsumexp, real weight, stored *dx) {
+  real z_label = TYPED(cap)(sw_load(&x[label]), soft_cap); // before dx, which may be x, is written
+  SW_VECTOR
+  for (int64_t c = 0; c < count; c++) {
+    real z = TYPED(cap)(sw_load(&x[c]), soft_cap);
+    sw_store(&dx[c], weight * sw_exp(z - logsumexp) * TYPED(cap_slope)(z, soft_cap));
+  }
+  sw_store(&dx[label], weight * (sw_exp(z_label - logsumexp) - 1) * TYPED(cap_slope)(z_label, soft_cap));
+}
+
+SW_INLINE void TYPED(cross_entropy_backward)(sw_matrix logits, const int32_t *labels, double soft_cap,
+                                             const real *logsumexp, const float *row_weight, double scale,
+                                             sw_matrix d_logits, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; row++) {
+    const stored *x = ROW(logits, row);
+    stored *dx = ROW(d_logits, row);
+    real weight = (real)(row_weight ? scale * row_weight[row] : scale);
+    if (labels[row] == SW_IGNORED_LABEL)
+      memset(dx, 0, (size_t)logits.columns * sizeof(stored));
+    else if (soft_cap > 0)
+      TYPED(cross_entropy_row_backward)(x, logits.columns, labels[row], (real)soft_cap, logsumexp[row],
+                                        weight, dx);
+    else
+      TYPED(cross_entropy_row_backward)(x, logits.columns, labels[row], 0, logsumexp[row], weight, dx);
+  }
+}
+
+// softmax(z * multiplier)
+SW_INLINE void TYPED(softmax_row)(const stored *x, int64_t count, real soft_cap, real multiplier,
+                                  float *probabilities) {
+  real logsumexp = TYPED(logsumexp)(x, count, soft_cap, multiplier);
+  SW_VECTOR
+  for (int64_t c = 0; c < count; c++)
+    probabilities[c] = (float)sw_exp(TYPED(cap)(sw_load(&x[c]), soft_cap) * multiplier - logsumexp);
+}
+
+SW_INLINE void TYPED(softmax)(sw_matrix logits, double soft_cap, double temperature, float *probabilities,
+                              int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; row++) {
+    const stored *x = ROW(logits, row);
+    float *out = probabilities + row * logits.columns;
+    if (soft_cap > 0)
+      TYPED(softmax_row)(x, logits.columns, (real)soft_cap, (real)(1 / temperature), out);
+    else
+      TYPED(softmax_row)(x, logits.columns, 0, (real)(1 / temperature), out);
+  }
+}
+
+#endif

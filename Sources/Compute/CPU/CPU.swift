@@ -1,0 +1,62 @@
+import Basics
+import CKernels
+
+/// The CPU as a backend: kernels in C, chosen at load time for the machine's instruction set, on one pool of
+/// threads.
+public final class CPU: Backend {
+  let pool: OpaquePointer
+  public let threads: Int
+
+  /// - Parameter threads: nil for one per processor that this process may run on.
+  public init(threads: Int? = nil) throws(SwiftletError) {
+    let wanted = threads ?? Int(sw_available_processors())
+    guard wanted > 0 else {
+      throw SwiftletError(.invalidConfiguration, "threads must be at least 1, not \(wanted)")
+    }
+    guard let pool = sw_pool_create(Int32(wanted)) else {
+      throw SwiftletError(.outOfMemory, "the system grants no thread pool")
+    }
+    self.pool = pool
+    self.threads = Int(sw_pool_threads(pool))
+  }
+
+  deinit { sw_pool_destroy(pool) }
+
+  public var name: String {
+    let best =
+      switch sw_gemm_isa(SW_BF16) {
+      case SW_ISA_AMX: "AMX"
+      case SW_ISA_AVX512_BF16: "AVX512-BF16"
+      default: sw_gemm_isa(SW_F32) == SW_ISA_AVX512 ? "AVX-512" : "portable"
+      }
+    return "CPU (\(threads) thread\(threads == 1 ? "" : "s"), \(best))"
+  }
+
+  public func allocate(bytes: Int) throws(SwiftletError) -> Buffer { try Buffer(count: bytes) }
+
+  /// Calls `body` for each of `count` tasks, on all threads; `thread` is below `threads`.
+  func tasks(_ count: Int, _ body: (_ task: Int, _ thread: Int) -> Void) {
+    withoutActuallyEscaping(body) { body in
+      withUnsafePointer(to: body) { context in
+        sw_pool_run(
+          pool, Int64(count),
+          { context, task, thread in
+            context!.assumingMemoryBound(to: ((Int, Int) -> Void).self).pointee(Int(task), Int(thread))
+          }, UnsafeMutableRawPointer(mutating: context))
+      }
+    }
+  }
+
+  /// Cuts 0 ..< count into ranges whose bounds are multiples of `multiple` and which hold about `cost` elements
+  /// of work each: enough to outweigh handing them out, few enough to spread.
+  func ranges(
+    _ count: Int, elementsEach: Int, multiple: Int = 1, _ body: (_ begin: Int64, _ end: Int64) -> Void
+  ) {
+    let minimum = max(1, 16_384 / max(1, elementsEach))
+    let even = (count + 4 * threads - 1) / (4 * threads)
+    let size = (max(minimum, even) + multiple - 1) / multiple * multiple
+    tasks((count + size - 1) / size) { task, _ in
+      body(Int64(task * size), Int64(min(count, (task + 1) * size)))
+    }
+  }
+}

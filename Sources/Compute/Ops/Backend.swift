@@ -1,0 +1,57 @@
+import Basics
+
+/// What a device can do: every operation of a step, with explicit outputs and no allocation.
+///
+/// `Step` has checked shapes and dtypes before it calls; an implementation may assume them. Each operation's
+/// meaning, with its formula, stands at the `Step` method of the same name. Rows are independent in all
+/// operations but the products and sums that say otherwise, and no result depends on how work is split.
+///
+/// A backend is driven by one thread at a time.
+public protocol Backend: AnyObject {
+  /// What the device is, for people.
+  var name: String { get }
+
+  /// Memory that outlives a step: arenas, parameters, caches. Its content is undefined.
+  func allocate(bytes: Int) throws(SwiftletError) -> Buffer
+
+  // Products
+  func workspaceBytes(_ product: MatrixProduct) -> Int
+  func run(_ product: MatrixProduct, workspace: Tensor?)
+
+  // Attention
+  func workspaceBytes(_ attention: Attention) -> Int
+  func run(_ attention: Attention, workspace: Tensor?)
+  func workspaceBytes(_ backward: AttentionBackward) -> Int
+  func run(_ backward: AttentionBackward, workspace: Tensor?)
+
+  // Normalisation
+  func rmsNorm(
+    _ x: Tensor, residual: Tensor?, weight: Tensor, epsilon: Float, h: Tensor?, y: Tensor, rstd: Tensor)
+  func rmsNormBackward(
+    _ dy: Tensor, h: Tensor, weight: Tensor, rstd: Tensor, adding: Tensor?, dh: Tensor, dWeight: Tensor?)
+
+  // Element-wise
+  func rotary(_ x: Tensor, positions: Tensor, table: RotaryTable, direction: RotaryDirection, y: Tensor)
+  func gatedActivation(_ activation: Activation, gate: Tensor, up: Tensor, y: Tensor)
+  func gatedActivationBackward(
+    _ activation: Activation, gate: Tensor, up: Tensor, dy: Tensor, dGate: Tensor, dUp: Tensor)
+  func add(_ a: Tensor, _ b: Tensor, y: Tensor)
+  func convert(_ x: Tensor, y: Tensor)
+  func dropout(_ x: Tensor, _ dropout: Dropout, y: Tensor)
+  func zero(_ x: Tensor)
+
+  // Embedding
+  func embedding(ids: Tensor, weight: Weight, y: Tensor)
+  func embeddingBackward(_ dy: Tensor, ids: Tensor, dWeight: Tensor)
+  func columnSum(_ x: Tensor, sum: Tensor)
+
+  // Loss
+  func crossEntropy(_ logits: Tensor, labels: Tensor, logsumexp: Tensor, loss: Tensor)
+  func crossEntropyBackward(
+    _ logits: Tensor, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor, dLogits: Tensor)
+
+  // Optimiser
+  func sumOfSquares(_ x: Tensor) -> Double
+  func adamW(_ update: AdamWUpdate, parameters: Tensor, gradients: Tensor, m: Tensor, v: Tensor)
+  func adamW8bit(_ update: AdamWUpdate, parameters: Tensor, gradients: Tensor, state: AdamW8bitState)
+}

@@ -1,0 +1,56 @@
+/// Dropout whose mask is a function of seed, stream, row and column alone (Philox, Salmon et al. 2011): the
+/// gradient makes the same mask again, and so does a resumed run.
+public struct Dropout: Sendable, Equatable {
+  public var probability: Float
+  public var seed: UInt64
+  /// Tells apart the layers and steps that share a seed.
+  public var stream: UInt64
+
+  public init(probability: Float, seed: UInt64, stream: UInt64) {
+    precondition((0..<1).contains(probability))
+    self.probability = probability
+    self.seed = seed
+    self.stream = stream
+  }
+}
+
+extension Step {
+  /// a + b
+  public func add(_ a: Tensor, _ b: Tensor, into: Tensor? = nil) -> Tensor {
+    precondition(a.shape == b.shape && a.dtype == b.dtype)
+    let y = into ?? make(a.rows, a.columns, a.dtype)
+    perform([a, b, y]) { _ in backend.add(a, b, y: y) }
+    return y
+  }
+
+  /// A copy of x as `dtype`.
+  public func convert(_ x: Tensor, to dtype: DType) -> Tensor {
+    let y = make(x.rows, x.columns, dtype)
+    copy(x, into: y)
+    return y
+  }
+
+  /// y = x, rounded to y's dtype.
+  public func copy(_ x: Tensor, into y: Tensor) {
+    precondition(x.shape == y.shape)
+    perform([x, y]) { _ in backend.convert(x, y: y) }
+  }
+
+  /// x * mask / (1 - p). On a gradient, with the same dropout: the gradient of itself.
+  public func dropout(_ x: Tensor, _ dropout: Dropout, into: Tensor? = nil) -> Tensor {
+    let y = into ?? make(x.rows, x.columns, x.dtype)
+    perform([x, y]) { _ in backend.dropout(x, dropout, y: y) }
+    return y
+  }
+
+  /// x = 0
+  public func zero(_ x: Tensor) {
+    perform([x]) { _ in backend.zero(x) }
+  }
+
+  /// sum += the sum of x's rows, (T, C) to (1, C), f32: the gradient of a bias.
+  public func columnSum(_ x: Tensor, addingTo sum: Tensor) {
+    precondition(sum.columns == x.columns && sum.dtype == .f32)
+    perform([x, sum]) { _ in backend.columnSum(x, sum: sum) }
+  }
+}
