@@ -4,16 +4,18 @@
 #include "gemm_pack.h"
 #include <string.h>
 
-SW_INLINE int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+SW_INLINE int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 SW_INLINE int64_t element_bytes(sw_dtype dtype) { return dtype == SW_F64 ? 8 : dtype == SW_F32 ? 4 : 2; }
 
 // MARK: Epilogue
 
 typedef struct {
-  const void *acc;      // (rows, columns) of float, or double for SW_F64
+  const void *acc; // (rows, columns) of float, or double for SW_F64
   int64_t acc_stride;
-  int64_t m0, n0;       // the tile's place in C
+  int64_t m0, n0; // the tile's place in C
   int rows, columns;
 } tile_sums;
 
@@ -109,7 +111,8 @@ static int uses_dots(const sw_gemm *g) {
 static void run_dots(const sw_gemm *g, int64_t n0, int64_t n1, float *scratch) {
   float *x = scratch, *segment = x + g->m * g->k;
   for (int64_t i = 0; i < g->m; i++)
-    sw_widen(g->a.dtype, (const char *)g->a.data + i * g->a.stride * element_bytes(g->a.dtype), g->k, x + i * g->k);
+    sw_widen(g->a.dtype, (const char *)g->a.data + i * g->a.stride * element_bytes(g->a.dtype), g->k,
+             x + i * g->k);
   for (int64_t n = n0; n < n1; n++) {
     float sums[DOT_ROWS] = {0};
     for (int64_t k = 0; k < g->k; k += DOT_SEGMENT) {
@@ -124,52 +127,91 @@ static void run_dots(const sw_gemm *g, int64_t n0, int64_t n1, float *scratch) {
 
 // MARK: Tiles
 
-static int64_t panel_bytes(const sw_gemm *g, sw_microkernel kernel) {
-  return round_up(g->k, kernel.k_multiple) * SW_PANEL * element_bytes(kernel.packed);
+// k is taken in blocks of at most this: a block of packed columns stays in cache, and sums of long products
+// (the head's input gradient adds up a whole vocabulary) are sums of short ones, which keeps their rounding
+// errors small. A multiple of every format's block and of every kernel's k_multiple.
+enum { K_BLOCK = 2048 };
+
+// How one call's scratch is laid out.
+typedef struct {
+  sw_microkernel kernel;
+  int64_t panels, panel_bytes; // of one block of k
+  int64_t staged_bytes;        // rows of A, copied and padded; 0 when A is read in place
+  int64_t sums_stride;         // of the sums that wait for the next block of k
+  int64_t sums_bytes;          // 0 when there is one block
+} tile_layout;
+
+static tile_layout layout_for(const sw_gemm *g, int64_t rows, int64_t columns, sw_isa isa) {
+  const sw_microkernel kernel = sw_microkernel_for(g->a.dtype, isa);
+  const int64_t k = round_up(g->k < K_BLOCK ? g->k : K_BLOCK, kernel.k_multiple);
+  const int stages = g->a_transposed || g->k % kernel.k_multiple != 0;
+  const int64_t panels = round_up(columns, SW_PANEL) / SW_PANEL;
+  return (tile_layout){
+      .kernel = kernel,
+      .panels = panels,
+      .panel_bytes = k * SW_PANEL * element_bytes(kernel.packed),
+      .staged_bytes = stages ? round_up(SW_MAX_TILE_ROWS * k * element_bytes(g->a.dtype), 64) : 0,
+      .sums_stride = panels * SW_PANEL,
+      .sums_bytes = g->k > K_BLOCK ? rows * panels * SW_PANEL * (g->a.dtype == SW_F64 ? 8 : 4) : 0,
+  };
 }
 
-// Whether rows of A are copied (and padded) before use.
-static int stages_a(const sw_gemm *g, sw_microkernel kernel) {
-  return g->a_transposed || g->k % kernel.k_multiple != 0;
-}
-
-int64_t sw_gemm_scratch_bytes(const sw_gemm *g, int64_t columns, sw_isa isa) {
+int64_t sw_gemm_scratch_bytes(const sw_gemm *g, int64_t rows, int64_t columns, sw_isa isa) {
   if (uses_dots(g))
     return round_up((g->m * g->k + DOT_SEGMENT) * 4, 64);
-  const sw_microkernel kernel = sw_microkernel_for(g->a.dtype, isa);
-  const int64_t staged = stages_a(g, kernel)
-                             ? SW_MAX_TILE_ROWS * round_up(g->k, kernel.k_multiple) * element_bytes(g->a.dtype)
-                             : 0;
-  return round_up(columns, SW_PANEL) / SW_PANEL * panel_bytes(g, kernel) + round_up(staged, 64) +
+  const tile_layout layout = layout_for(g, rows, columns, isa);
+  return layout.panels * layout.panel_bytes + layout.staged_bytes + layout.sums_bytes +
          sw_pack_scratch_bytes();
 }
 
-void sw_gemm_tile(const sw_gemm *g, sw_isa isa, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch) {
+// Rows [m, m + rows) of A from column k on, copied when they cannot be read in place.
+typedef struct {
+  const void *data;
+  int64_t stride;
+} a_rows;
+
+static a_rows rows_of_a(const sw_gemm *g, const tile_layout *layout, int64_t m, int rows, sw_k_range k,
+                        void *staged) {
+  if (layout->staged_bytes > 0) {
+    sw_stage_a(g, m, rows, k, staged);
+    return (a_rows){staged, k.padded};
+  }
+  return (a_rows){(const char *)g->a.data + (m * g->a.stride + k.first) * element_bytes(g->a.dtype),
+                  g->a.stride};
+}
+
+void sw_gemm_tile(const sw_gemm *g, sw_isa isa, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                  void *scratch) {
   if (uses_dots(g))
     return run_dots(g, n0, n1, scratch);
-  const sw_microkernel kernel = sw_microkernel_for(g->a.dtype, isa);
-  const int64_t bytes = panel_bytes(g, kernel), count = round_up(n1 - n0, SW_PANEL) / SW_PANEL;
-  const int64_t k = round_up(g->k, kernel.k_multiple), size = element_bytes(g->a.dtype);
-  char *panels = scratch, *staged = panels + count * bytes;
-  char *rest = staged + (stages_a(g, kernel) ? round_up(SW_MAX_TILE_ROWS * k * size, 64) : 0);
-  sw_pack_b(g, kernel.packed, k, n0, n1, panels, bytes, rest);
+  const tile_layout layout = layout_for(g, m1 - m0, n1 - n0, isa);
+  const sw_microkernel *kernel = &layout.kernel;
+  const int64_t sum_bytes = g->a.dtype == SW_F64 ? 8 : 4;
+  char *panels = scratch, *staged = panels + layout.panels * layout.panel_bytes;
+  char *sums = staged + layout.staged_bytes, *rest = sums + layout.sums_bytes;
+  alignas(64) double tile[SW_MAX_TILE_ROWS * SW_PANEL * SW_MAX_TILE_PANELS];
 
-  alignas(64) double acc[SW_MAX_TILE_ROWS * SW_PANEL * SW_MAX_TILE_PANELS];
-  for (int64_t m = m0; m < m1; m += kernel.rows) {
-    const int rows = (int)(m1 - m < kernel.rows ? m1 - m : kernel.rows);
-    const char *a = (const char *)g->a.data + m * g->a.stride * size;
-    int64_t lda = g->a.stride;
-    if (stages_a(g, kernel)) {
-      sw_stage_a(g, m, rows, k, staged);
-      a = staged;
-      lda = k;
-    }
-    for (int64_t p = 0; p < count; p += kernel.panels) {
-      const int taken = (int)(count - p < kernel.panels ? count - p : kernel.panels);
-      kernel.run(k, a, lda, rows, panels + p * bytes, bytes, taken, acc, taken * SW_PANEL, 0);
-      const int64_t n = n0 + p * SW_PANEL, left = n1 - n;
-      const int columns = (int)(left < taken * SW_PANEL ? left : taken * SW_PANEL);
-      store(g, &(tile_sums){acc, taken * SW_PANEL, m, n, rows, columns});
+  for (int64_t first = 0; first < g->k; first += K_BLOCK) {
+    const int64_t count = g->k - first < K_BLOCK ? g->k - first : K_BLOCK;
+    const sw_k_range k = {first, count, round_up(count, kernel->k_multiple)};
+    const int is_last = first + count == g->k;
+    sw_pack_b(g, kernel->packed, k, n0, n1, panels, layout.panel_bytes, rest);
+    for (int64_t m = m0; m < m1; m += kernel->rows) {
+      const int rows = (int)(m1 - m < kernel->rows ? m1 - m : kernel->rows);
+      const a_rows a = rows_of_a(g, &layout, m, rows, k, staged);
+      for (int64_t p = 0; p < layout.panels; p += kernel->panels) {
+        const int taken = (int)(layout.panels - p < kernel->panels ? layout.panels - p : kernel->panels);
+        void *acc = layout.sums_bytes ? sums + ((m - m0) * layout.sums_stride + p * SW_PANEL) * sum_bytes
+                                      : (void *)tile;
+        const int64_t stride = layout.sums_bytes ? layout.sums_stride : taken * SW_PANEL;
+        kernel->run(k.padded, a.data, a.stride, rows, panels + p * layout.panel_bytes, layout.panel_bytes,
+                    taken, acc, stride, first > 0);
+        if (!is_last)
+          continue;
+        const int64_t n = n0 + p * SW_PANEL, left = n1 - n;
+        const int columns = (int)(left < taken * SW_PANEL ? left : taken * SW_PANEL);
+        store(g, &(tile_sums){acc, stride, m, n, rows, columns});
+      }
     }
   }
 }

@@ -2,6 +2,7 @@ import Basics
 import Compute
 import Foundation
 import Models
+import Glibc
 
 let reference = "/work/shared/reference/smollm2"
 @MainActor func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
@@ -48,4 +49,49 @@ for i in 0..<3 {
     print("logits", i, dtype, "rel error", (num / den).squareRoot(), "time", now() - t)
   }
   withExtendedLifetime((b1, b2, b3, seg0, out)) {}
+}
+var lora = LoRAConfiguration()
+lora.r = 16
+lora.alpha = 32
+let parameters = try model.addLoRA(lora, seed: 0, on: cpu)
+let initial = try SafetensorsFile(path: reference + "/lora_init.safetensors")
+let trace = try JSON(parsing: [UInt8](FileManager.default.contents(atPath: reference + "/lora_trace.json")!))
+let gradsFile = try SafetensorsFile(path: reference + "/lora_grads.safetensors")
+print(parameters.entries.count, parameters.count)
+let T = 512
+
+do {
+  for (index, entry) in parameters.entries.enumerated() {
+    let stored = try initial.tensor(entry.name)?.floats()
+    parameters.withValues(index) { v in
+      if let stored { _ = v.update(fromContentsOf: stored) } else { v.update(repeating: 0) }
+    }
+  }
+  var results: [[Float]] = []
+  for dtype in [DType.f64, .f32, .bf16] {
+    cpu.zero(parameters.allGradients)
+    let rows = trace["input_ids"]!.array![0].array!.map { $0.array!.map { Int32($0.int!) } }
+    var ids: [Int32] = [], labels: [Int32] = [], positions: [Int32] = [], seg: [Int32] = []
+    for (i, r) in rows.enumerated() {
+      ids += r; labels += Array(r.dropFirst()) + [ignoredLabel]; positions += (0..<Int32(r.count)).map { $0 }
+      seg += [Int32(128 * i), 128, Int32(128 * i), 128]
+    }
+    let (b1, idT) = try ints(ids), (b2, labT) = try ints(labels), (b3, posT) = try ints(positions), (b4, _) = try ints(seg)
+    let segT = Tensor(b4, rows: 4, columns: 4, dtype: .i32)
+    let (b5, wT) = try floatsT([Float](repeating: 1 / Float(4 * 127), count: T))
+    let b6 = try cpu.allocate(bytes: T * 8)
+    let lossT = Tensor(b6, rows: 1, columns: T, dtype: dtype.arithmetic)
+    let batch = TrainingBatch(ids: idT, labels: labT, rowWeights: wT, rows: Rows(positions: posT, segments: Segments(table: segT, longest: 128), rotary: table))
+    let policy = [Checkpointing](repeating: .keep, count: 30)
+    try Step.runOnce(on: cpu) { model.lossAndGradients(batch, $0, compute: dtype, checkpointing: policy, into: lossT) }
+    print(dtype, "norm", cpu.sumOfSquares(parameters.allGradients).squareRoot())
+    results.append(Array(parameters.allGradients.hostFloats))
+    withExtendedLifetime((b1, b2, b3, b4, b5, b6)) {}
+  }
+  func rel(_ a: ArraySlice<Float>, _ b: [Float]) -> Double { var n = 0.0, d = 0.0; for (x, y) in zip(a, b) { n += Double((x-y)*(x-y)); d += Double(y*y) }; return d > 0 ? (n/d).squareRoot() : n }
+  for (index, entry) in parameters.entries.enumerated() where entry.name.contains("lora_B") {
+    guard let g = try gradsFile.tensor("step0.\(entry.name)")?.floats() else { continue }
+    let r = entry.offset..<entry.offset + entry.count
+    print(entry.name, "ref-f64", rel(results[0][r], g), "f32-f64", rel(results[1][r], Array(results[0][r])), "bf16-f64", rel(results[2][r], Array(results[0][r])))
+  }
 }

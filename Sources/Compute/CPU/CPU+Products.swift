@@ -22,14 +22,14 @@ extension CPU {
     // Two panels feed one register tile. Quantised columns are decoded by whole blocks.
     let unit = g.b_kind == SW_B_WEIGHT && g.weight.format.rawValue >= SW_W_Q4_K.rawValue ? 256 : 32
     let units = (n + unit - 1) / unit
-    let most = max(1, Self.packedBytes / (k * g.a.dtype.bytes * unit))
+    let most = max(1, Self.packedBytes / (min(k, 2048) * g.a.dtype.bytes * unit))
     let enough = (units + most - 1) / most
     let columnTiles = min(units, (enough + threads - 1) / threads * threads)
     let columnsEach = (units + columnTiles - 1) / columnTiles * unit
     let tiles = (n + columnsEach - 1) / columnsEach
     let rowTiles = min(max(1, m / 64), (threads + tiles - 1) / tiles)
     let rowsEach = ((m + rowTiles - 1) / rowTiles + 31) / 32 * 32
-    let bytes = Int(sw_gemm_scratch_bytes(&g, Int64(columnsEach), isa))
+    let bytes = Int(sw_gemm_scratch_bytes(&g, Int64(rowsEach), Int64(columnsEach), isa))
     return Tiling(
       columnTiles: tiles, columnsEach: columnsEach, rowTiles: (m + rowsEach - 1) / rowsEach,
       rowsEach: rowsEach,
