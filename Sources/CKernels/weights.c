@@ -8,9 +8,9 @@
 #pragma STDC FP_CONTRACT OFF
 
 // Files align nothing that is read through these.
-typedef uint16_t unaligned_u16 __attribute__((aligned(1)));
-typedef uint32_t unaligned_u32 __attribute__((aligned(1)));
-typedef float unaligned_f32 __attribute__((aligned(1)));
+typedef uint16_t unaligned_u16 __attribute__((aligned(1), may_alias));
+typedef uint32_t unaligned_u32 __attribute__((aligned(1), may_alias));
+typedef float unaligned_f32 __attribute__((aligned(1), may_alias));
 
 SW_INLINE float from_bits(uint32_t bits) {
   union {

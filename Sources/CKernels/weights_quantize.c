@@ -1,6 +1,7 @@
 // Quantisation to bitsandbytes' formats: the same operations in the same order, so that the codes are the
 // same.
 #include "include/quantize.h"
+#include <float.h>
 #include <string.h>
 
 #pragma STDC FP_CONTRACT OFF
@@ -79,8 +80,9 @@ void sw_quantize_dynamic(const float *in, int64_t count, float offset, const flo
 SW_KERNEL float sw_quantize_int8(const float *in, int64_t count, int8_t *codes) {
   float absmax = largest_magnitude(in, count);
   float scale = (1.0f / absmax) * 127.0f;
-  // A row of zeros, or of numbers too small to divide 127 by.
-  if (!(scale <= 0x1.fffffep127f)) {
+  // A row of zeros, of numbers too small to divide 127 by, or one that holds an infinity or NaN; the latter
+  // decodes to NaN, for its absmax.
+  if (!(scale > 0 && scale <= FLT_MAX)) {
     memset(codes, 0, (size_t)count);
     return absmax;
   }

@@ -151,13 +151,13 @@ struct QuantizationTests {
       nf4: buffer.base, rows: source.rows, columns: source.columns,
       scales: .nested(
         codes: buffer.base + codes.count, map: DynamicMap.signed, absmax: expected.array("nested_absmax"),
-        offset: expected.array("offset")[0]), owner: buffer)
+        offset: expected.array("offset")[0]), owners: buffer)
     #expect(try bits(weight.floats()) == bits(expected.array("values")))
     #expect(weight.bytes == codes.count + scaleCodes.count + 4 * (16 + 256 + 1))
 
     let plain = try Weight(
       nf4: buffer.base, rows: source.rows, columns: source.columns, scales: .plain(expected.array("absmax")),
-      owner: buffer)
+      owners: buffer)
     let absmax: [Float] = try expected.array("absmax")
     let floats = plain.floats()
     #expect(
@@ -176,6 +176,16 @@ struct QuantizationTests {
     #expect(try Array(codes) == expected.array("codes"))
     #expect(try bits(scales) == bits(expected.array("scales")))
     #expect(try bits(quantised.floats()) == bits(expected.array("values")))
+  }
+
+  /// A matrix that holds no number does not become one that does.
+  @Test(arguments: [Float.infinity, -.infinity, .nan], [WeightConverter.Target.nf4, .int8])
+  func keepsWhatIsNoNumber(value: Float, target: WeightConverter.Target) throws {
+    var values = (0..<128).map { Float($0) }
+    values[70] = value
+    let floats = try Weight(values, rows: 2, columns: 64).converted(to: target).floats()
+    #expect(floats[64...].allSatisfy { !$0.isFinite })
+    if target == .int8 { #expect(floats[..<64].allSatisfy { $0.isFinite }) }
   }
 
   // MARK: - Conversion

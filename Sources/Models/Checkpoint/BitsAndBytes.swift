@@ -72,7 +72,9 @@ private struct NF4Parts<Store: TensorStore> {
     try check("nested_blocksize", description["nested_blocksize"]?.int == 256)
     let codes = try part("absmax")
     guard codes.element == .u8, codes.count == count else { throw wrongSize(codes, count) }
-    guard let offset = description["nested_offset"]?.double else { throw malformed("there is no nested_offset") }
+    guard let offset = description["nested_offset"]?.double else {
+      throw malformed("there is no nested_offset")
+    }
     return .nested(
       codes: codes.address, map: try floats("nested_quant_map", 256),
       absmax: try floats("nested_absmax", NF4.nestedScaleCount(elements: elements)), offset: Float(offset))
@@ -86,7 +88,8 @@ private struct NF4Parts<Store: TensorStore> {
   }
 
   private func shape(_ description: JSON) throws(SwiftletError) -> (rows: Int, columns: Int) {
-    guard let sizes = description["shape"]?.array?.compactMap(\.int), sizes.count == 2, sizes[0] > 0, sizes[1] > 0,
+    guard let sizes = description["shape"]?.array?.compactMap(\.int), sizes.count == 2, sizes[0] > 0,
+      sizes[1] > 0,
       !sizes[0].multipliedReportingOverflow(by: sizes[1]).overflow
     else { throw malformed("quant_state: the shape is not that of a matrix") }
     return (sizes[0], sizes[1])

@@ -32,7 +32,9 @@ final class AtomicFile {
     var done = 0
     while done < bytes.byteCount {
       let rest = bytes.extracting(droppingFirst: done)
-      let written = rest.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, off_t(offset + done)) }
+      let written = rest.withUnsafeBytes {
+        pwrite(descriptor, $0.baseAddress, $0.count, off_t(offset + done))
+      }
       if written < 0 && errno == EINTR { continue }
       guard written > 0 else { throw Self.unwritable(path) }
       done += written

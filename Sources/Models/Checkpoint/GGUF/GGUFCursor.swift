@@ -20,7 +20,9 @@ struct GGUFCursor {
 
   mutating func string() throws(SwiftletError) -> String {
     let range = try stringRange()
-    guard let text = file.text(range) else { throw malformed("a string at byte \(range.lowerBound) is not UTF-8") }
+    guard let text = file.text(range) else {
+      throw malformed("a string at byte \(range.lowerBound) is not UTF-8")
+    }
     offset = range.upperBound
     return text
   }
@@ -59,7 +61,9 @@ struct GGUFCursor {
 
   /// Notes where an array lies and steps over it.
   private mutating func array(depth: Int) throws(SwiftletError) -> GGUFArray {
-    guard depth <= Self.maximumDepth else { throw malformed("arrays nested deeper than \(Self.maximumDepth)") }
+    guard depth <= Self.maximumDepth else {
+      throw malformed("arrays nested deeper than \(Self.maximumDepth)")
+    }
     let kind = try kind()
     let length = try integer(UInt64.self)
     // No element takes less than a byte.
@@ -70,7 +74,11 @@ struct GGUFCursor {
       offset += array.count * size
     } else {
       for _ in 0..<array.count {
-        if kind == .string { offset = try stringRange().upperBound } else { _ = try self.array(depth: depth + 1) }
+        if kind == .string {
+          offset = try stringRange().upperBound
+        } else {
+          _ = try self.array(depth: depth + 1)
+        }
       }
     }
     return array

@@ -36,7 +36,9 @@ public struct GGUFFile: TensorStore {
   public func tensor(_ name: String) -> StoredTensor? { tensors[name] }
 
   private static func checkMagic(_ cursor: inout GGUFCursor) throws(SwiftletError) {
-    guard try cursor.integer(UInt32.self) == 0x4655_4747 else { throw cursor.malformed("this is no GGUF file") }
+    guard try cursor.integer(UInt32.self) == 0x4655_4747 else {
+      throw cursor.malformed("this is no GGUF file")
+    }
     let version = try cursor.integer(UInt32.self)
     guard version == 2 || version == 3 else {
       let what = version.byteSwapped < 256 ? "is big-endian" : "has version \(version)"
@@ -81,14 +83,19 @@ public struct GGUFFile: TensorStore {
       let name = try cursor.string()
       guard names.insert(name).inserted else { throw cursor.malformed("the tensor \"\(name)\" stands twice") }
       let rank = try cursor.integer(UInt32.self)
-      guard (1...4).contains(rank) else { throw cursor.malformed("tensor \"\(name)\" has \(rank) dimensions") }
+      guard (1...4).contains(rank) else {
+        throw cursor.malformed("tensor \"\(name)\" has \(rank) dimensions")
+      }
       var shape: [Int] = []
       for _ in 0..<rank {
         let size = try cursor.integer(UInt64.self)
-        guard let size = Int(exactly: size) else { throw cursor.malformed("tensor \"\(name)\": dimension \(size)") }
+        guard let size = Int(exactly: size) else {
+          throw cursor.malformed("tensor \"\(name)\": dimension \(size)")
+        }
         shape.insert(size, at: 0)
       }
-      entries.append(Entry(name: name, shape: shape, type: try cursor.integer(), offset: try cursor.integer()))
+      entries.append(
+        Entry(name: name, shape: shape, type: try cursor.integer(), offset: try cursor.integer()))
       left -= 1
     }
     return entries
@@ -98,7 +105,8 @@ public struct GGUFFile: TensorStore {
     _ metadata: [String: GGUFValue], _ cursor: GGUFCursor
   ) throws(SwiftletError) -> Int {
     guard let value = metadata["general.alignment"] else { return 32 }
-    guard let alignment = value.int, alignment > 0, alignment.nonzeroBitCount == 1, alignment <= 1 << 30 else {
+    guard let alignment = value.int, alignment > 0, alignment.nonzeroBitCount == 1, alignment <= 1 << 30
+    else {
       throw cursor.malformed("general.alignment is no power of two")
     }
     return alignment
@@ -120,7 +128,8 @@ public struct GGUFFile: TensorStore {
     }
     let dataSize = max(0, cursor.file.count - dataStart)
     guard let offset = Int(exactly: entry.offset), offset % alignment == 0 else {
-      throw cursor.malformed("tensor \"\(entry.name)\": its offset \(entry.offset) is not aligned to \(alignment)")
+      throw cursor.malformed(
+        "tensor \"\(entry.name)\": its offset \(entry.offset) is not aligned to \(alignment)")
     }
     guard size <= dataSize, offset <= dataSize - size else {
       throw SwiftletError(
@@ -137,7 +146,8 @@ public struct GGUFFile: TensorStore {
     _ tensors: [StoredTensor], _ cursor: GGUFCursor
   ) throws(SwiftletError) {
     let inOrder = tensors.filter { !$0.range.isEmpty }.sorted { $0.range.lowerBound < $1.range.lowerBound }
-    for (tensor, next) in zip(inOrder, inOrder.dropFirst()) where next.range.lowerBound < tensor.range.upperBound {
+    for (tensor, next) in zip(inOrder, inOrder.dropFirst())
+    where next.range.lowerBound < tensor.range.upperBound {
       throw cursor.malformed("the tensors \"\(tensor.name)\" and \"\(next.name)\" overlap")
     }
   }

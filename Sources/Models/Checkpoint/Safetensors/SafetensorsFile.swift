@@ -47,7 +47,9 @@ public struct SafetensorsFile: TensorStore {
       throw malformed(file, "too short for a safetensors file: \(file.count) bytes")
     }
     guard length <= maximumHeader, let size = Int(exactly: length), let bytes = file.copy(8..<8 + size) else {
-      throw malformed(file, "the header's length, \(length), exceeds the file or \(maximumHeader) bytes")
+      throw malformed(
+        file, "the header's length, \(length), exceeds the file or \(maximumHeader) bytes",
+        remedy: "It may be cut short, or a Git LFS pointer in the file's place: download it again.")
     }
     let json: JSON
     do { json = try JSON(parsing: bytes) } catch { throw malformed(file, "header: \(error.message)") }
@@ -76,7 +78,8 @@ public struct SafetensorsFile: TensorStore {
     }
     guard offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= file.count - dataStart else {
       throw malformed(
-        file, "tensor \"\(name)\": bytes \(offsets) do not lie within the data (\(file.count - dataStart) bytes)",
+        file,
+        "tensor \"\(name)\": bytes \(offsets) do not lie within the data (\(file.count - dataStart) bytes)",
         remedy: truncated)
     }
     guard element.byteCount(shape) == offsets[1] - offsets[0] else {

@@ -73,7 +73,8 @@ public struct SafetensorsFolder: TensorStore {
     for (name, value) in map {
       // A shard lies in the folder itself: an index must not reach out of it.
       guard let shard = value.string, !shard.isEmpty, !shard.contains("/") else {
-        throw SwiftletError(.malformedFile, "\(index): \"\(name)\": expected a file name, found \(value.text())")
+        throw SwiftletError(
+          .malformedFile, "\(index): \"\(name)\": expected a file name, found \(value.text())")
       }
       pairs.append((name, shard))
     }

@@ -28,7 +28,8 @@ public final class SafetensorsFolderWriter {
     self.shardOf = shardOf
     index =
       shards.count == 1
-      ? nil : ("\(folder)/\(stem).safetensors.index.json", Self.index(shards, files).text(.indented(2)) + "\n")
+      ? nil
+      : ("\(folder)/\(stem).safetensors.index.json", Self.index(shards, files).text(.indented(2)) + "\n")
   }
 
   private static func shards(
