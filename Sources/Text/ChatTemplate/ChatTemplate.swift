@@ -8,6 +8,9 @@ import Foundation
 /// `continue`, `raise_exception`, `strftime_now`, a `tojson` that does not escape HTML, and the
 /// `{% generation %}` blocks that mark what the assistant wrote).
 public struct ChatTemplate: Sendable {
+  /// The default of `variables`: none beyond what the parameters give.
+  public static let noVariables: JSON.Object = [:]
+
   /// What error messages call the template.
   public let name: String
   /// Whether the template marks the assistant's text with `{% generation %}` blocks.
@@ -36,7 +39,7 @@ public struct ChatTemplate: Sendable {
   ///     `enable_thinking`...
   /// - Throws: `SwiftletError` with code `.template`, naming line and expression.
   public func render(
-    messages: JSON, addGenerationPrompt: Bool, tools: JSON? = nil, variables: JSON.Object = [:]
+    messages: JSON, addGenerationPrompt: Bool, tools: JSON? = nil, variables: JSON.Object = noVariables
   ) throws(SwiftletError) -> String {
     try renderWithGenerationRanges(
       messages: messages, addGenerationPrompt: addGenerationPrompt, tools: tools, variables: variables
@@ -45,7 +48,7 @@ public struct ChatTemplate: Sendable {
 
   /// The text of a conversation and the UTF-8 byte ranges of it that stand inside `{% generation %}` blocks.
   public func renderWithGenerationRanges(
-    messages: JSON, addGenerationPrompt: Bool, tools: JSON? = nil, variables: JSON.Object = [:]
+    messages: JSON, addGenerationPrompt: Bool, tools: JSON? = nil, variables: JSON.Object = noVariables
   ) throws(SwiftletError) -> (text: String, ranges: [Range<Int>]) {
     throw SwiftletError(.unsupported, "\(name): chat templates are being written")
   }
