@@ -18,6 +18,8 @@ public struct ChatTemplate: Sendable {
   private let program: Jinja.Program
   /// What `strftime_now` reads.
   var clock: @Sendable () -> Date = { Date() }
+  /// How many steps a rendering may take: see `Jinja.Limits`.
+  var stepBudget = Jinja.Limits.steps
 
   /// Parses a template.
   ///
@@ -68,7 +70,7 @@ public struct ChatTemplate: Sendable {
   private func run(
     _ variables: [String: Jinja.Value]
   ) throws(SwiftletError) -> (text: String, interpreter: Jinja.Interpreter) {
-    let interpreter = Jinja.Interpreter(program, clock: clock)
+    let interpreter = Jinja.Interpreter(program, clock: clock, stepBudget: stepBudget)
     do {
       return (try interpreter.run(variables: variables), interpreter)
     } catch {

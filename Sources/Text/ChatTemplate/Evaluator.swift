@@ -124,7 +124,9 @@ extension Jinja.Interpreter {
         throw Failure("what follows ** must be a dict", at: spread.span)
       }
       for entry in dict.entries {
-        guard let name = entry.key.asString else { throw Failure("keywords must be strings", at: spread.span) }
+        guard let name = entry.key.asString else {
+          throw Failure("keywords must be strings", at: spread.span)
+        }
         values.named.append((name, entry.value))
       }
     }

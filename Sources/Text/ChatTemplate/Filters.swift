@@ -197,7 +197,9 @@ extension Jinja.TextFilter {
       rest = text[close.upperBound...]
     }
     var plain = (out + rest).words(limit: .max).joined(separator: " ")
-    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&#39;", "'"), ("&#34;", "\""), ("&quot;", "\""), ("&amp;", "&")]
+    let entities = [
+      ("&lt;", "<"), ("&gt;", ">"), ("&#39;", "'"), ("&#34;", "\""), ("&quot;", "\""), ("&amp;", "&"),
+    ]
     for (entity, character) in entities {
       plain = try plain.replacing(utf8: entity, with: character, limit: .max)
     }
@@ -217,9 +219,10 @@ extension Jinja.TextFilter {
       let texts = try pair.elements()
       guard texts.count == 2 else { throw Jinja.Failure("urlencode expects pairs of key and value") }
       let (key, text) = (try texts[0].text(), try texts[1].text())
-      parts.append(try [key, text].map { part throws(Jinja.Failure) in
-        try percentEncoded(part, keeping: "").replacing(utf8: "%20", with: "+", limit: .max)
-      }.joined(separator: "="))
+      parts.append(
+        try [key, text].map { part throws(Jinja.Failure) in
+          try percentEncoded(part, keeping: "").replacing(utf8: "%20", with: "+", limit: .max)
+        }.joined(separator: "="))
     }
     return parts.joined(separator: "&")
   }

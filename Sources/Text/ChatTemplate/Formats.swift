@@ -43,7 +43,9 @@ extension Jinja {
       case "x", "X", "o", "b", "c":
         guard let int = value.asInt else { throw Failure("an integer is needed, not \(value.typeName)") }
         if type == "c" {
-          guard let scalar = Unicode.Scalar(UInt32(clamping: int)) else { throw Failure("\(int) is no character") }
+          guard let scalar = Unicode.Scalar(UInt32(clamping: int)) else {
+            throw Failure("\(int) is no character")
+          }
           return String(scalar)
         }
         let (radix, prefix) = type == "o" ? (8, "0o") : type == "b" ? (2, "0b") : (16, "0x")

@@ -32,7 +32,8 @@ extension Jinja {
       try Limits.check(text: format.utf8.count, times: 40)
       var buffer = [CChar](repeating: 0, count: 64 + format.utf8.count * 40)
       let written = strftime(&buffer, buffer.count, "#" + format, &parts)
-      return .string(String(decoding: buffer[..<written].dropFirst().map { UInt8(bitPattern: $0) }, as: UTF8.self))
+      return .string(
+        String(decoding: buffer[..<written].dropFirst().map { UInt8(bitPattern: $0) }, as: UTF8.self))
     }
 
     private static func range(_: Interpreter, _ arguments: CallArguments) throws(Failure) -> Value {

@@ -13,13 +13,15 @@ extension Jinja {
     private(set) var generationRanges: [Range<Int>] = []
     /// The first `generation` block inside a capture, whose place in the text is unknown.
     private(set) var capturedGeneration: Span?
+    private let stepBudget: Int
     private var steps = 0
     private var depth = 0
     private var heap: [Container] = []
 
-    init(_ program: Program, clock: @escaping @Sendable () -> Date) {
+    init(_ program: Program, clock: @escaping @Sendable () -> Date, stepBudget: Int = Limits.steps) {
       self.program = program
       self.clock = clock
+      self.stepBudget = stepBudget
     }
 
     func run(variables: [String: Value]) throws(Failure) -> String {
@@ -36,7 +38,7 @@ extension Jinja {
 
     func charge(_ amount: Int = 1) throws(Failure) {
       steps += amount
-      if steps > Limits.steps { throw Failure("the template did not end within \(Limits.steps) steps") }
+      if steps > stepBudget { throw Failure("the template did not end within \(stepBudget) steps") }
     }
 
     /// Counts a new value against the budgets and remembers it, so that it is emptied in the end.

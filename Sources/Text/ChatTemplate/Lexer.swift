@@ -21,7 +21,7 @@ extension Jinja {
   /// after it (`trim_blocks`).
   struct Lexer {
     let source: [Unicode.Scalar]
-    private var at = 0
+    private(set) var at = 0
     private var line = 1
     private var tokens: [Token] = []
     /// Whether the text that follows begins a line.
@@ -227,47 +227,6 @@ extension Jinja {
       }
     }
 
-    private mutating func readNumber() throws(Failure) {
-      let start = at
-      func digits(_ from: Int, _ isDigit: (Unicode.Scalar) -> Bool) -> Int {
-        source[from...].firstIndex { !isDigit($0) && $0 != "_" } ?? source.count
-      }
-      func isDecimal(_ scalar: Unicode.Scalar) -> Bool { ("0"..."9").contains(scalar) }
-      func isDecimal(at index: Int) -> Bool { index < source.count && isDecimal(source[index]) }
-      let radixes: [Unicode.Scalar: Int] = ["x": 16, "X": 16, "o": 8, "O": 8, "b": 2, "B": 2]
-      if source[at] == "0", at + 1 < source.count, let radix = radixes[source[at + 1]] {
-        let end = digits(at + 2) { $0.properties.isASCIIHexDigit }
-        return try emitInteger(start, end, Int(plain(start + 2, end), radix: radix))
-      }
-      var end = digits(at, isDecimal)
-      var whole = true
-      // `x.0.1` is two subscripts, not a fraction.
-      let afterDot = at > 0 && source[at - 1] == "."
-      if !afterDot, end < source.count, source[end] == ".", isDecimal(at: end + 1) {
-        end = digits(end + 1, isDecimal)
-        whole = false
-      }
-      if !afterDot, end < source.count, ["e", "E"].contains(source[end]) {
-        let signed = end + 1 < source.count && ["+", "-"].contains(source[end + 1])
-        let exponent = end + (signed ? 2 : 1)
-        if isDecimal(at: exponent) {
-          end = digits(exponent, isDecimal)
-          whole = false
-        }
-      }
-      if whole { return try emitInteger(start, end, Int(plain(start, end))) }
-      emit(.double(Double(plain(start, end)) ?? .nan), from: start, to: end)
-    }
-
-    private func plain(_ start: Int, _ end: Int) -> String {
-      Jinja.string(source[start..<end].filter { $0 != "_" })
-    }
-
-    private mutating func emitInteger(_ start: Int, _ end: Int, _ value: Int?) throws(Failure) {
-      guard let value else { throw failure("'\(plain(start, end))' is no integer of 64 bits", start) }
-      emit(.int(value), from: start, to: end)
-    }
-
     private mutating func readString() throws(Failure) {
       let quote = source[at]
       var end = at + 1
@@ -279,7 +238,7 @@ extension Jinja {
 
     // MARK: Positions
 
-    private mutating func emit(_ kind: Token.Kind, from start: Int, to end: Int, advancing: Bool = true) {
+    mutating func emit(_ kind: Token.Kind, from start: Int, to end: Int, advancing: Bool = true) {
       tokens.append(Token(kind: kind, span: Span(start: start, end: end, line: line)))
       if advancing { advance(to: end) }
     }

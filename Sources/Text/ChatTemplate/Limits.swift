@@ -6,6 +6,8 @@ extension Jinja {
     static let steps = 10_000_000
     /// Statements, expressions and macro calls inside one another.
     static let depth = 600
+    /// Parts of one value that is compared or printed.
+    static let parts = 1_000_000
     /// Bytes of one string.
     static let text = 1 << 26
     /// Items of one `range`, as in Jinja's sandbox.
@@ -31,7 +33,7 @@ extension Jinja {
       depth += 1
       visited += 1
       if depth > 300 { throw Failure("a value nested deeper than 300 levels") }
-      if visited > Limits.steps { throw Failure("a value of more than \(Limits.steps) parts") }
+      if visited > Limits.parts { throw Failure("a value of more than \(Limits.parts) parts") }
       try Limits.check(text: written.utf8.count)
     }
 

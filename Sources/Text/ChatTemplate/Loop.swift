@@ -60,7 +60,9 @@ extension Jinja {
       guard let recurse else {
         throw Failure("the loop must be marked 'recursive' to be called")
       }
-      guard let items = arguments.positional.first else { throw Failure("loop() needs the items to loop over") }
+      guard let items = arguments.positional.first else {
+        throw Failure("loop() needs the items to loop over")
+      }
       return try recurse(items, depth0 + 1)
     }
   }

@@ -17,7 +17,9 @@ extension Jinja {
       case .abs:
         _ = try arguments.bound(to: [], in: "abs")
         if case .double(let number) = value { return .double(abs(number)) }
-        guard let number = value.asInt else { throw Failure("bad operand type for abs(): '\(value.typeName)'") }
+        guard let number = value.asInt else {
+          throw Failure("bad operand type for abs(): '\(value.typeName)'")
+        }
         return number < 0 ? try Value.int(number).negated() : .int(number)
       default: return try round(value, arguments)
       }

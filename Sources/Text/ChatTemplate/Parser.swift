@@ -8,6 +8,8 @@ extension Jinja {
     var depth = 0
     var loopDepth = 0
     var marksGeneration = false
+    /// The opening tags of the blocks around this place.
+    private var openBlocks: [Span] = []
     /// The implicit variables (`varargs`, `kwargs`, `caller`) that the macros around this place mention.
     var implicitNames: [Set<String>] = []
 
@@ -33,7 +35,6 @@ extension Jinja {
 
     /// Statements up to a block whose name is in `ends`; that name is the current token afterwards.
     mutating func parseBody(until ends: [String]) throws(Failure) -> [Statement] {
-      let opened = span
       try enter()
       var body: [Statement] = []
       while true {
@@ -42,7 +43,7 @@ extension Jinja {
         case .end:
           if ends.isEmpty { return body }
           throw Failure(
-            "the block is not closed: expected '\(ends.joined(separator: "' or '"))'", at: opened)
+            "the block is not closed: expected '\(ends.joined(separator: "' or '"))'", at: openBlocks.last)
         case .text(let text):
           at += 1
           body.append(Statement(kind: .text(text), span: token.span))
@@ -73,6 +74,8 @@ extension Jinja {
 
     private mutating func parseStatement() throws(Failure) -> Statement {
       let start = span
+      openBlocks.append(restOfTag)
+      defer { openBlocks.removeLast() }
       guard case .name(let keyword) = tokens[at].kind else { throw unexpected("a statement") }
       at += 1
       let kind: Statement.Kind
@@ -88,9 +91,10 @@ extension Jinja {
       case "with": kind = try parseWith()
       case "generation":
         marksGeneration = true
-        kind = .generation(try outsideLoops { parser throws(Failure) in
-          try parser.parseBlock(until: "endgeneration")
-        })
+        kind = .generation(
+          try outsideLoops { parser throws(Failure) in
+            try parser.parseBlock(until: "endgeneration")
+          })
       case "break", "continue":
         if loopDepth == 0 { throw Failure("'\(keyword)' outside a loop", at: start) }
         kind = keyword == "break" ? .leaveLoop : .nextIteration
@@ -241,74 +245,6 @@ extension Jinja {
       }
       guard allowingAttribute, takeSymbol(".") else { return .name(name) }
       return .attribute(namespace: name, try expectName())
-    }
-  }
-}
-
-// MARK: - Tokens
-
-extension Jinja.Parser {
-  var span: Jinja.Span { tokens[at].span }
-
-  /// From `start` to the token before the current one.
-  func through(_ start: Jinja.Span) -> Jinja.Span {
-    Jinja.Span(start: start.start, end: max(start.end, tokens[max(0, at - 1)].span.end), line: start.line)
-  }
-
-  func isSymbol(_ symbol: String) -> Bool { tokens[at].kind == .symbol(symbol) }
-
-  mutating func takeSymbol(_ symbol: String) -> Bool {
-    if isSymbol(symbol) { at += 1 } else { return false }
-    return true
-  }
-
-  mutating func takeName(_ name: String) -> Bool {
-    if tokens[at].kind == .name(name) { at += 1 } else { return false }
-    return true
-  }
-
-  mutating func expectSymbol(_ symbol: String) throws(Jinja.Failure) {
-    if !takeSymbol(symbol) { throw unexpected("'\(symbol)'") }
-  }
-
-  mutating func expectName() throws(Jinja.Failure) -> String {
-    guard case .name(let name) = tokens[at].kind else { throw unexpected("a name") }
-    at += 1
-    return name
-  }
-
-  mutating func expectClose(_ kind: Jinja.Token.Kind) throws(Jinja.Failure) {
-    guard tokens[at].kind == kind else {
-      throw unexpected(kind == .closeBlock ? "the end of the statement" : "the end of the expression")
-    }
-    at += 1
-  }
-
-  func unexpected(_ expected: String) -> Jinja.Failure {
-    let found =
-      switch tokens[at].kind {
-      case .end: "the end of the template"
-      case .closeBlock: "'%}'"
-      case .closeOutput: "'}}'"
-      default: "'\(Jinja.string(source[span.start..<span.end]))'"
-      }
-    return Jinja.Failure("expected \(expected), found \(found)", at: span)
-  }
-
-  mutating func enter() throws(Jinja.Failure) {
-    depth += 1
-    if depth > Self.maximumDepth {
-      throw Jinja.Failure("nested deeper than \(Self.maximumDepth) levels", at: span)
-    }
-  }
-
-  mutating func leave() { depth -= 1 }
-
-  /// Counts a link of a chain such as `a + b + c` or `a.b.c`: each nests the tree one deeper.
-  func extend(_ chain: inout Int) throws(Jinja.Failure) {
-    chain += 1
-    if chain > Self.maximumChain {
-      throw Jinja.Failure("an expression of more than \(Self.maximumChain) links", at: span)
     }
   }
 }

@@ -46,7 +46,9 @@ extension Jinja {
         return .list(try value.elements().reversed())
       case .items:
         if value.isUndefined { return .list([]) }
-        guard case .dict(let dict) = value else { throw Failure("items expects a mapping, not \(value.typeName)") }
+        guard case .dict(let dict) = value else {
+          throw Failure("items expects a mapping, not \(value.typeName)")
+        }
         return .list(dict.entries.map { .tuple([$0.key, $0.value]) })
       default: return .list(try value.elements())
       }
@@ -62,7 +64,9 @@ extension Jinja {
         return mapped
       }
       var rest = arguments
-      guard case .string(let name)? = rest.positional.first else { throw Failure("map expects a filter's name") }
+      guard case .string(let name)? = rest.positional.first else {
+        throw Failure("map expects a filter's name")
+      }
       rest.positional.removeFirst()
       for item in try value.elements() {
         try interpreter.charge()
@@ -75,7 +79,9 @@ extension Jinja {
       var rest = arguments
       var path: Value?
       if self == .selectattr || self == .rejectattr {
-        guard let first = rest.positional.first else { throw Failure("\(rawValue) expects an attribute's name") }
+        guard let first = rest.positional.first else {
+          throw Failure("\(rawValue) expects an attribute's name")
+        }
         path = first
         rest.positional.removeFirst()
       }
@@ -96,7 +102,9 @@ extension Jinja {
       let name = self == .batch ? "linecount" : "slices"
       let bound = try arguments.bound(to: [name, "fill_with"], required: 1, in: rawValue)
       let number = try bound.int(0)
-      guard (1...Limits.range).contains(number) else { throw Failure("\(rawValue): '\(name)' must be positive") }
+      guard (1...Limits.range).contains(number) else {
+        throw Failure("\(rawValue): '\(name)' must be positive")
+      }
       let filling: Value? = if case .null? = bound[1] { nil } else { bound[1] }
       if self == .batch {
         var pieces = stride(from: 0, to: items.count, by: number).map {
@@ -193,7 +201,9 @@ extension Jinja.SequenceFilter {
 
   private func sortDict(_ value: Value, _ arguments: Jinja.CallArguments) throws(Failure) -> Value {
     let bound = try arguments.bound(to: ["case_sensitive", "by", "reverse"], in: rawValue)
-    guard case .dict(let dict) = value else { throw Failure("dictsort expects a mapping, not \(value.typeName)") }
+    guard case .dict(let dict) = value else {
+      throw Failure("dictsort expects a mapping, not \(value.typeName)")
+    }
     let by = try bound.optionalString(1) ?? "key"
     guard ["key", "value"].contains(by) else { throw Failure("dictsort: 'by' must be \"key\" or \"value\"") }
     let keys = dict.entries.map { (by == "key" ? $0.key : $0.value).sortKey(bound.flag(0)) }
@@ -220,8 +230,9 @@ extension Jinja.SequenceFilter {
         groups.append((itemKey, [item]))
       }
     }
-    return .list(groups.map {
-      .tuple(Jinja.List([$0.key, .list($0.items)], fields: ["grouper", "list"]))
-    })
+    return .list(
+      groups.map {
+        .tuple(Jinja.List([$0.key, .list($0.items)], fields: ["grouper", "list"]))
+      })
   }
 }

@@ -31,10 +31,12 @@ extension Jinja {
       switch self {
       case .removeprefix:
         let prefix = try bound.string(0)
-        return .string(text.hasUTF8Prefix(prefix) ? String(text.utf8.dropFirst(prefix.utf8.count)) ?? text : text)
+        return .string(
+          text.hasUTF8Prefix(prefix) ? String(text.utf8.dropFirst(prefix.utf8.count)) ?? text : text)
       case .removesuffix:
         let suffix = try bound.string(0)
-        return .string(text.hasUTF8Suffix(suffix) ? String(text.utf8.dropLast(suffix.utf8.count)) ?? text : text)
+        return .string(
+          text.hasUTF8Suffix(suffix) ? String(text.utf8.dropLast(suffix.utf8.count)) ?? text : text)
       default:
         return .string(
           text.stripped(try bound.optionalString(0), left: self != .rstrip, right: self != .lstrip))
@@ -100,13 +102,15 @@ extension Jinja {
       let bound = try arguments.bound(to: ["sub", "start", "end"], required: 1, in: rawValue)
       // Most calls search the whole text: no need to count its scalars.
       let whole = bound[1] == nil && bound[2] == nil
-      let window = whole ? text : try Value.string(text).slice(bound.optionalInt(1), bound.optionalInt(2), nil).text()
+      let window =
+        whole ? text : try Value.string(text).slice(bound.optionalInt(1), bound.optionalInt(2), nil).text()
       if self == .startswith || self == .endswith {
         return .bool(try matches(window, try bound.value(0)))
       }
       let part = try bound.string(0)
       if self == .count { return .int(window.ranges(ofUTF8: part).count) }
-      let places = self == .find || self == .index ? [window.range(ofUTF8: part)] : [window.lastRange(ofUTF8: part)]
+      let places =
+        self == .find || self == .index ? [window.range(ofUTF8: part)] : [window.lastRange(ofUTF8: part)]
       guard let place = places[0] else {
         if self == .index || self == .rindex { throw Failure("substring not found") }
         return .int(-1)
@@ -127,7 +131,8 @@ extension Jinja {
       case .tuple(let list):
         for item in list.items where try matches(text, item) { return true }
         return false
-      default: throw Failure("\(rawValue)() expects a string or a tuple of strings, not \(candidate.typeName)")
+      default:
+        throw Failure("\(rawValue)() expects a string or a tuple of strings, not \(candidate.typeName)")
       }
     }
 

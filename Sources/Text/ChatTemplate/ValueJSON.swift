@@ -34,7 +34,8 @@ extension Jinja {
           writer.out += writer.keySeparator
           try writer.write(pair[1])
         }
-      case .undefined(let missing): throw Failure("cannot write an undefined value as JSON: \(missing.message)")
+      case .undefined(let missing):
+        throw Failure("cannot write an undefined value as JSON: \(missing.message)")
       case .namespace, .loop, .function:
         throw Failure("Object of type \(value.typeName) is not JSON serializable")
       }
