@@ -51,7 +51,7 @@ extension Jinja.Value {
     case .string(let text):
       if let index = key.asInt, let character = Self.character(index, of: text) { return .string(character) }
     case .dict(let dict):
-      if let found = dict[try key.dictKey()] { return found }
+      if let hash = try? key.dictKey(), let found = dict[hash] { return found }
     default: break
     }
     if case .string(let name) = key {

@@ -2,7 +2,9 @@ import Basics
 
 extension Jinja {
   /// Jinja's built-in filters, and transformers' `tojson`. Not here: `random` (a template must give the same
-  /// text every time), and the ones that write HTML (`urlize`, `xmlattr`) or debugging output (`pprint`).
+  /// text every time), `urlize` and `xmlattr` (HTML), `pprint`, `wordwrap` and `filesizeformat`.
+  ///
+  /// `safe` and `escape` give plain texts, where Jinja's are marked and escape what is added to them with `+`.
   enum Filters {
     private static let aliases = ["count": "length", "d": "default", "e": "escape", "forceescape": "escape"]
 
@@ -62,8 +64,12 @@ extension Jinja {
           try value.text().replacing(
             utf8: try bound.value(0).text(), with: try bound.value(1).text(),
             limit: try bound.optionalInt(2).flatMap { $0 < 0 ? nil : $0 } ?? .max))
-      case .indent: return .string(try indent(try value.text(), arguments))
-      case .truncate: return .string(try truncate(try value.text(), arguments))
+      case .indent, .truncate:
+        // Python makes no text of other values here.
+        guard case .string(let text) = value else {
+          throw Failure("\(rawValue) expects a string, not \(value.typeName)")
+        }
+        return .string(self == .indent ? try indent(text, arguments) : try truncate(text, arguments))
       case .center:
         let width = try arguments.bound(to: ["width"], in: rawValue).int(0, else: 80)
         return .string(try value.text().padded(to: width, left: true, right: true))

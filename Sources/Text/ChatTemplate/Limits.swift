@@ -5,7 +5,7 @@ extension Jinja {
     /// Statements run, expressions evaluated, list items made and kilobytes of text made.
     static let steps = 10_000_000
     /// Statements, expressions and macro calls inside one another.
-    static let depth = 600
+    static let depth = 300
     /// Parts of one value that is compared or printed.
     static let parts = 1_000_000
     /// Bytes of one string.

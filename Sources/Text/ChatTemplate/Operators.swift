@@ -130,7 +130,10 @@ extension Jinja.Value {
     case .modulo:
       let rest = a.truncatingRemainder(dividingBy: b)
       return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest
-    case .power: return pow(a, b)
+    case .power:
+      let result = pow(a, b)
+      if a.isFinite, b.isFinite, !result.isFinite { throw Failure("the power is out of range") }
+      return result
     }
   }
 }

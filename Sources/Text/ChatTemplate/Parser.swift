@@ -16,7 +16,7 @@ extension Jinja {
     /// How deep expressions and blocks may nest.
     static let maximumDepth = 64
     /// How many operators, subscripts or filters may follow one another.
-    static let maximumChain = 200
+    static let maximumChain = 150
 
     static func parse(_ text: String) throws(Failure) -> Program {
       var lexer = Lexer(text)

@@ -9,8 +9,9 @@ extension Jinja {
       to value: Value, _ arguments: CallArguments, _ interpreter: Interpreter
     ) throws(Failure) -> Value {
       switch self {
-      case .map: return .list(try map(value, arguments, interpreter))
-      case .select, .reject, .selectattr, .rejectattr: return .list(try select(value, arguments))
+      case .map: return .list(try map(try Self.items(of: value), arguments, interpreter))
+      case .select, .reject, .selectattr, .rejectattr:
+        return .list(try select(try Self.items(of: value), arguments))
       case .sort, .unique, .min, .max, .dictsort, .groupby: return try order(value, arguments)
       case .join:
         let bound = try arguments.bound(to: ["d", "attribute"], in: rawValue)
@@ -54,13 +55,18 @@ extension Jinja {
       }
     }
 
+    /// `map` and the selecting filters take what is false (`none`, 0...) for an empty sequence.
+    private static func items(of value: Value) throws(Failure) -> [Value] {
+      value.isTrue ? try value.elements() : []
+    }
+
     private func map(
-      _ value: Value, _ arguments: CallArguments, _ interpreter: Interpreter
+      _ items: [Value], _ arguments: CallArguments, _ interpreter: Interpreter
     ) throws(Failure) -> [Value] {
       var mapped: [Value] = []
       if arguments.positional.isEmpty, arguments.named.contains(where: { $0.name == "attribute" }) {
         let bound = try arguments.bound(to: ["attribute", "default"], in: rawValue)
-        for item in try value.elements() { mapped.append(try item.at(path: bound[0], else: bound[1])) }
+        for item in items { mapped.append(try item.at(path: bound[0], else: bound[1])) }
         return mapped
       }
       var rest = arguments
@@ -68,14 +74,14 @@ extension Jinja {
         throw Failure("map expects a filter's name")
       }
       rest.positional.removeFirst()
-      for item in try value.elements() {
+      for item in items {
         try interpreter.charge()
         mapped.append(try interpreter.adopt(try Filters.apply(name, item, rest, interpreter)))
       }
       return mapped
     }
 
-    private func select(_ value: Value, _ arguments: CallArguments) throws(Failure) -> [Value] {
+    private func select(_ items: [Value], _ arguments: CallArguments) throws(Failure) -> [Value] {
       var rest = arguments
       var path: Value?
       if self == .selectattr || self == .rejectattr {
@@ -89,7 +95,7 @@ extension Jinja {
       if test != nil { rest.positional.removeFirst() }
       let wanted = self == .select || self == .selectattr
       var selected: [Value] = []
-      for item in try value.elements() {
+      for item in items {
         let tested = try item.at(path: path)
         let holds = if let test { try Tests.run(try test.text(), tested, rest) } else { tested.isTrue }
         if holds == wanted { selected.append(item) }

@@ -59,6 +59,7 @@ extension Jinja {
   final class Dict: Container {
     /// A key: Python takes 1, 1.0 and True for the same.
     enum Key: Hashable {
+      case undefined
       case none
       case int(Int)
       case double(Double)
@@ -194,6 +195,7 @@ extension Jinja.Value {
   /// The value as a key of a dict.
   func dictKey() throws(Jinja.Failure) -> Jinja.Dict.Key {
     switch self {
+    case .undefined: return .undefined
     case .null: return .none
     case .bool(let value): return .int(value ? 1 : 0)
     case .int(let value): return .int(value)

@@ -291,6 +291,14 @@ items | reject("odd") | list
 items | select("gt", 1) | list
 items | select(">=", 2) | list
 items | select | list
+nothing | select | list
+nothing | map("upper") | list
+nothing | selectattr("x") | list
+nothing | list
+dict[[1]] is defined
+5 | indent
+5 | truncate
+2.0 ** 9999
 [0, 1, "", "a", none] | select | list
 [0, 1, "", "a", none] | reject | list
 items | select("divisibleby", 3) | list
