@@ -21,57 +21,74 @@ public struct Tokenizer: Sendable {
   public let eosToken: RoleToken?
   public let padToken: RoleToken?
   public let unkToken: RoleToken?
-  /// Whether `encode(_:addSpecialTokens: true)` begins with `bosToken`.
-  public let addsBOS: Bool
-  /// Whether `encode(_:addSpecialTokens: true)` ends with `eosToken`.
-  public let addsEOS: Bool
 
-  /// Highest token id + 1.
-  public var vocabularySize: Int { 0 }
+  let core: TokenizerCore
 
-  /// - Parameters:
-  ///   - tokenizerJSON: the content of `tokenizer.json`.
-  ///   - configuration: the content of `tokenizer_config.json`: names the tokens with a role, and whether
-  ///     the first and last of them are added to a text.
-  ///   - specialTokensMap: the content of `special_tokens_map.json`, read for roles that `configuration`
-  ///     leaves open.
-  /// - Throws: `.unsupported` naming the part of the file that this version does not know, or `.malformedFile`.
-  public init(
-    tokenizerJSON: JSON, configuration: JSON? = nil, specialTokensMap: JSON? = nil
-  ) throws(SwiftletError) {
-    throw SwiftletError(.unsupported, "tokenizer.json cannot be read yet")
+  /// Which token, by id, has which role.
+  struct Roles {
+    var bos: Int32?
+    var eos: Int32?
+    var pad: Int32?
+    var unk: Int32?
   }
 
-  /// Reads `tokenizer.json`, and `tokenizer_config.json` and `special_tokens_map.json` where there, of a
-  /// model folder.
-  public init(folder path: String) throws(SwiftletError) {
-    throw SwiftletError(.unsupported, "tokenizer.json cannot be read yet")
+  init(core: TokenizerCore, roles: Roles) {
+    func token(_ id: Int32?) -> RoleToken? {
+      guard let id, let text = core.spelling(of: id) else { return nil }
+      return RoleToken(id: id, text: text)
+    }
+    self.core = core
+    bosToken = token(roles.bos)
+    eosToken = token(roles.eos)
+    padToken = token(roles.pad)
+    unkToken = token(roles.unk)
   }
 
-  /// Builds the tokenizer that a GGUF file's metadata describes.
-  public init(gguf: GGUFVocabulary) throws(SwiftletError) {
-    throw SwiftletError(.unsupported, "GGUF vocabularies cannot be read yet")
-  }
+  // MARK: - Text to tokens
 
   /// The token ids of `text`. Special tokens spelled out in the text become their ids; those of the model's
   /// template (a begin-of-text token, say) are added only on request.
-  public func encode(_ text: String, addSpecialTokens: Bool = false) -> [Int32] { [] }
+  public func encode(_ text: String, addSpecialTokens: Bool = false) -> [Int32] {
+    core.encode(text, addsFrame: addSpecialTokens, tracksRanges: false).ids
+  }
 
-  /// Like `encode`, with each token's byte range in `text.utf8`. Ranges ascend; a token that the text does
-  /// not hold (an added special token) has an empty range where it stands.
+  /// Like `encode`, with each token's byte range in `text.utf8`. Where a character takes several tokens,
+  /// each has the bytes it stands for, or the whole character if normalisation changed it. A token that the
+  /// text does not hold (an added special token, a prefixed space) has an empty range where it stands.
   public func encodeWithOffsets(
     _ text: String, addSpecialTokens: Bool = false
-  ) -> (ids: [Int32], ranges: [Range<Int>]) { ([], []) }
+  ) -> (ids: [Int32], ranges: [Range<Int>]) {
+    let output = core.encode(text, addsFrame: addSpecialTokens, tracksRanges: true)
+    return (output.ids, output.ranges)
+  }
+
+  /// Whether `encode(_:addSpecialTokens: true)` begins with `bosToken`.
+  public var addsBOS: Bool { bosToken.map { core.frame.prefix.contains($0.id) } ?? false }
+  /// Whether `encode(_:addSpecialTokens: true)` ends with `eosToken`.
+  public var addsEOS: Bool { eosToken.map { core.frame.suffix.contains($0.id) } ?? false }
+
+  // MARK: - Tokens to text
 
   /// The text of `ids`. Bytes that form no character become U+FFFD; ids outside the vocabulary are skipped.
-  public func decode(_ ids: some Sequence<Int32>, skipSpecialTokens: Bool = false) -> String { "" }
+  /// Spaces stay as the tokens have them: `clean_up_tokenization_spaces` of older configurations is not
+  /// applied, since it changes text that the model wrote.
+  public func decode(_ ids: some Sequence<Int32>, skipSpecialTokens: Bool = false) -> String {
+    var decoder = StreamingDecoder(self, skipSpecialTokens: skipSpecialTokens)
+    for id in ids { decoder.push(id) }
+    return decoder.finish()
+  }
 
+  // MARK: - Vocabulary
+
+  /// Highest token id + 1.
+  public var vocabularySize: Int { core.vocabularySize }
   /// The id of a token as the vocabulary spells it (`Ġthe`, `▁the`, `<|im_end|>`).
-  public func id(of token: String) -> Int32? { nil }
+  public func id(of token: String) -> Int32? { core.id(of: token) }
   /// A token as the vocabulary spells it.
-  public func token(of id: Int32) -> String? { nil }
-  /// The raw bytes that a token stands for in running text: a whole character or a part of one.
-  public func bytes(of id: Int32) -> [UInt8] { [] }
+  public func token(of id: Int32) -> String? { core.spelling(of: id) }
+  /// The raw bytes that a token stands for in running text: whole characters or a part of one. Empty for ids
+  /// that no token has.
+  public func bytes(of id: Int32) -> [UInt8] { core.bytes(of: id, isFirst: false) ?? [] }
   /// Whether `decode(_:skipSpecialTokens: true)` leaves the token out.
-  public func isSpecial(_ id: Int32) -> Bool { false }
+  public func isSpecial(_ id: Int32) -> Bool { core.isSpecial(id) }
 }
