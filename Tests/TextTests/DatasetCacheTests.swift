@@ -86,7 +86,11 @@ import Testing
   }
 
   @Test func addsPartsInOrder() throws {
-    let sum = try inParallel(500, into: [Int]()) { $0 * $0 } add: { $0.append($1) }
+    let sum = try inParallel(500, into: [Int]()) {
+      $0 * $0
+    } add: {
+      $0.append($1)
+    }
     #expect(sum == (0..<500).map { $0 * $0 })
     #expect {
       try inParallel(500, into: 0) { index throws(SwiftletError) in

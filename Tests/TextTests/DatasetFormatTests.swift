@@ -24,7 +24,8 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
   static let cases = [
     FormatCase(
       testDescription: "messages",
-      row: #"{"id":1,"prompt":"x","messages":[{"role":"user","content":"What is 2+2?"},{"role":"assistant","content":"4"}]}"#,
+      row:
+        #"{"id":1,"prompt":"x","messages":[{"role":"user","content":"What is 2+2?"},{"role":"assistant","content":"4"}]}"#,
       format: .messages(column: "messages"), text: "\(question)4<|im_end|>\n", trained: ["4<|im_end|>"]),
     FormatCase(
       testDescription: "messages with parts, null members, under another name, as text",
@@ -50,18 +51,21 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
     FormatCase(
       testDescription: "Alpaca without input", row: #"{"instruction":"Add.","input":"","output":"4"}"#,
       format: .alpaca,
-      text: "Below is an instruction that describes a task. Write a response that appropriately completes the "
+      text:
+        "Below is an instruction that describes a task. Write a response that appropriately completes the "
         + "request.\n\n### Instruction:\nAdd.\n\n### Response:\n4",
       trained: ["4<|endoftext|>"], isChat: false),
     FormatCase(
       testDescription: "Alpaca with input", row: #"{"instruction":"Add.","input":"2+2","output":"4"}"#,
       format: .alpaca,
-      text: "Below is an instruction that describes a task, paired with an input that provides further context. "
+      text:
+        "Below is an instruction that describes a task, paired with an input that provides further context. "
         + "Write a response that appropriately completes the request.\n\n### Instruction:\nAdd.\n\n### Input:\n2+2"
         + "\n\n### Response:\n4",
       trained: ["4<|endoftext|>"], isChat: false),
     FormatCase(
-      testDescription: "prompt and completion", row: #"{"prompt":"What is 2+2? ","completion":"The answer is 4"}"#,
+      testDescription: "prompt and completion",
+      row: #"{"prompt":"What is 2+2? ","completion":"The answer is 4"}"#,
       format: .promptCompletion(prompt: "prompt", completion: "completion"),
       text: "What is 2+2? The answer is 4", trained: ["The answer is 4<|endoftext|>"], isChat: false),
     FormatCase(
@@ -71,17 +75,18 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
         {"role":"user","content":"What"}],"completion":[{"role":"assistant","content":"4"}]}
         """,
       format: .promptCompletion(prompt: "prompt", completion: "completion"),
-      text: "\(user)user\(assistant)a<|im_end|>\n\(user)What\(assistant)4<|im_end|>\n", trained: ["4<|im_end|>"]),
+      text: "\(user)user\(assistant)a<|im_end|>\n\(user)What\(assistant)4<|im_end|>\n",
+      trained: ["4<|im_end|>"]),
     FormatCase(
       testDescription: "question and answer", row: #"{"question":"What is 2+2?","answer":4}"#,
       format: .promptCompletion(prompt: "question", completion: "answer"),
       text: "\(question)4<|im_end|>\n", trained: ["4<|im_end|>"]),
     FormatCase(
       testDescription: "text", row: #"{"text":"What is 2+2?","source":"x"}"#, format: .text(column: "text"),
-      text: "What is 2+2?", trained: ["hat is 2+2?<|endoftext|>"], isChat: false),
+      text: "What is 2+2?", trained: ["at is 2+2?<|endoftext|>"], isChat: false),
     FormatCase(
       testDescription: "text with its end", row: #"{"text":"What is 2+2?<|endoftext|>"}"#,
-      format: .text(column: "text"), text: "What is 2+2?<|endoftext|>", trained: ["hat is 2+2?<|endoftext|>"],
+      format: .text(column: "text"), text: "What is 2+2?<|endoftext|>", trained: ["at is 2+2?<|endoftext|>"],
       isChat: false),
   ]
 
@@ -119,9 +124,12 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
   }
 
   @Test(arguments: [
-    ("{Question} {Response}", nil, "user {a} fine", "fine<|endoftext|>"),
+    ("{Question} {Response}", nil, "user {a} fine", " fine<|endoftext|>"),
     ("{{{Question}}}: {Complex_CoT}|{Response}.", nil, "{user {a}}: think|fine.", "fine.<|endoftext|>"),
-    ("Q: {Question}\nA: {Complex_CoT} {Response}", "\nA: ", "Q: user {a}\nA: think fine", "think fine<|endoftext|>"),
+    (
+      "Q: {Question}\nA: {Complex_CoT} {Response}", "\nA: ", "Q: user {a}\nA: think fine",
+      " think fine<|endoftext|>"
+    ),
     ("Q: {Question}\nA: the {Response}", "\nA:", "Q: user {a}\nA: the fine", " the fine<|endoftext|>"),
   ])
   func fillsTemplates(source: String, marker: String?, text: String, trained: String) throws {
@@ -130,7 +138,10 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
     let row = try #require(try encoder(.template(template), chat: true).encode(columns))
     #expect(row.text.text == text)
     #expect(try self.trained(row) == trained)
-    #expect(try encoder(.template(template), chat: true).encode(["Question": "a", "Complex_CoT": "", "Response": ""]) == nil)
+    #expect(
+      try encoder(.template(template), chat: true).encode([
+        "Question": "a", "Complex_CoT": "", "Response": "",
+      ]) == nil)
   }
 
   @Test(arguments: [
@@ -145,7 +156,10 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
   @Test(arguments: [
     (RowFormat.alpaca, #"{"instruction":"a","outptu":"b"}"#, "no column \"output\"", "\"outptu\""),
     (.text(column: "txt"), #"{"text":"a"}"#, "no column \"txt\"", "\"text\""),
-    (.messages(column: "m"), #"{"m":[{"content":"a"}]}"#, "m[0]: expected an object with a string \"role\"", ""),
+    (
+      .messages(column: "m"), #"{"m":[{"content":"a"}]}"#, "m[0]: expected an object with a string \"role\"",
+      ""
+    ),
     (.messages(column: "m"), #"{"m":[{"role":"user"}]}"#, "m[0]: the message has no \"content\"", ""),
     (.messages(column: "m"), #"{"m":{"role":"user"}}"#, "m: expected a list", ""),
     (.messages(column: "m"), #"{"m":"[{"}"#, "m: JSON, line 1", ""),
@@ -153,7 +167,10 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
       .messages(column: "m"), #"{"m":[{"role":"user","content":[{"type":"image"}]}]}"#,
       "m[0]: a content part of type \"image\" is no text", ""
     ),
-    (.shareGPT(column: "c"), #"{"c":[{"from":"alien","value":"a"}]}"#, "c[0]: \"alien\" is no speaker", "human"),
+    (
+      .shareGPT(column: "c"), #"{"c":[{"from":"alien","value":"a"}]}"#, "c[0]: \"alien\" is no speaker",
+      "human"
+    ),
   ])
   func saysWhatIsWrongWithARow(format: RowFormat, row: String, message: String, remedy: String) throws {
     let columns = try #require(try JSON(parsing: row).object)
@@ -178,7 +195,8 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
     #expect(chat.tools == [["name": "f"]])
     #expect(chat.isTrained == [false, true])
     #expect(chat.hasResponse)
-    #expect(chat.messages[1]["tool_calls"]?.array?.first?["function"] == ["name": "f", "arguments": ["x": 1]])
+    #expect(
+      chat.messages[1]["tool_calls"]?.array?.first?["function"] == ["name": "f", "arguments": ["x": 1]])
   }
 
   @Test func putsASystemPromptBeforeChatsWithoutOne() throws {
@@ -190,7 +208,9 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
   }
 
   @Test func needsATemplateForChats() {
-    #expect { try encoder(.messages(column: "m"), chat: false) } throws: { "\($0)".contains("no chat template") }
+    #expect { try encoder(.messages(column: "m"), chat: false) } throws: {
+      "\($0)".contains("no chat template")
+    }
   }
 
   // MARK: - Whole files
@@ -274,7 +294,9 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
     }
     options.longSequences = .drop
     #expect { try build([file], options) } throws: { "\($0)".contains("9 longer than 2 tokens") }
-    #expect { try build([try folder.file("b.csv", "text\n")]) } throws: { "\($0)".contains("there are no rows") }
+    #expect { try build([try folder.file("b.csv", "text\n")]) } throws: {
+      "\($0)".contains("there are no rows")
+    }
     options.maxSequenceLength = 1
     #expect { try build([file], options) } throws: { ($0 as? SwiftletError)?.code == .invalidConfiguration }
   }
@@ -286,7 +308,7 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
     lines[200] = #"{"prompt":"a","completion"#
     lines[850] = "nonsense"
     let file = try folder.file("a.jsonl", lines.joined(separator: "\n"))
-    #expect { try build([file]) } throws: { "\($0)".contains("line 201, column 15: a string does not end") }
+    #expect { try build([file]) } throws: { "\($0)".contains("line 201, column 26: a string does not end") }
     lines[200] = lines[0]
     let second = try folder.file("a.jsonl", lines.joined(separator: "\n"))
     #expect { try build([second]) } throws: { "\($0)".contains("a.jsonl, line 701: the row has no column") }

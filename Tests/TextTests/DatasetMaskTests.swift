@@ -24,7 +24,8 @@ struct MaskCase: Sendable, CustomTestStringConvertible {
     MaskCase(
       testDescription: "ChatML", source: ChatTemplate.chatML,
       trained: [
-        "<think>\nhm\n</think>\n\nI am fine,  thank you. <|im_end|>", "The weather is sunny\u{3000}<|im_end|>",
+        "<think>\nhm\n</think>\n\nI am fine,  thank you. <|im_end|>",
+        "The weather is sunny\u{3000}<|im_end|>",
       ]),
     MaskCase(
       testDescription: "ChatML that marks generation",
@@ -34,7 +35,8 @@ struct MaskCase: Sendable, CustomTestStringConvertible {
         {% else %}{{ m.content + '<|im_end|>\\n' }}{% endif %}{% endfor %}
         """,
       trained: [
-        "<think>\nhm\n</think>\n\nI am fine,  thank you. <|im_end|>", "The weather is sunny\u{3000}<|im_end|>",
+        "<think>\nhm\n</think>\n\nI am fine,  thank you. <|im_end|>",
+        "The weather is sunny\u{3000}<|im_end|>",
       ]),
     MaskCase(
       testDescription: "no thoughts in earlier turns, an empty one in the last (Qwen3)",
@@ -90,12 +92,13 @@ struct MaskCase: Sendable, CustomTestStringConvertible {
         {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% else %}{{ eos_token }}{% endif %}
         """,
       trained: [
-        "<think>\nhm\n</think>\n\nI am fine,  thank you. ",
+        "<think>\nhm\n</think>\n\nI am fine,  thank you. <|im_end|>",
         "The weather is sunny\u{3000}<|im_end|>\n<|endoftext|>",
       ]),
   ]
 
-  private func encoder(_ source: String?, _ format: RowFormat, _ options: DatasetOptions) throws -> RowEncoder {
+  private func encoder(_ source: String?, _ format: RowFormat, _ options: DatasetOptions) throws -> RowEncoder
+  {
     try RowEncoder(
       format: format, tokenizer: try Tokenizer.fixture(),
       chatTemplate: try source.map { try ChatTemplate(source: $0) }, options: options)
@@ -159,7 +162,9 @@ struct MaskCase: Sendable, CustomTestStringConvertible {
   @Test func showsWhatIsCut() throws {
     var options = DatasetOptions()
     options.maxSequenceLength = 12
-    let row: JSON.Object = ["prompt": "What is the capital?", "completion": "The capital of France is Paris."]
+    let row: JSON.Object = [
+      "prompt": "What is the capital?", "completion": "The capital of France is Paris.",
+    ]
     let preview = try #require(
       try encoder(nil, .promptCompletion(prompt: "prompt", completion: "completion"), options).preview(row))
     #expect(preview.pieces.map(\.fate) == [.context, .trained, .cut])

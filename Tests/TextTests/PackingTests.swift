@@ -119,7 +119,8 @@ import Testing
     #expect((training.tokens + evaluation.tokens).sorted() == dataset.tokens)
     #expect(training.statistics.tokens == training.tokens.count)
     #expect(
-      training.statistics.trainedTokens + evaluation.statistics.trainedTokens == dataset.statistics.trainedTokens)
+      training.statistics.trainedTokens + evaluation.statistics.trainedTokens
+        == dataset.statistics.trainedTokens)
     #expect(dataset.split(evaluationFraction: 0.1, seed: 5).evaluation == evaluation)
     #expect(dataset.split(evaluationFraction: 0.1, seed: 6).evaluation != evaluation)
     #expect(training.tokens == training.tokens.sorted())

@@ -67,8 +67,7 @@ extension Conversation {
   ) throws(SwiftletError) -> [JSON] {
     switch value {
     case .array(let list): try messages(list, place)
-    case .string, .null: [["role": .string(role), "content": value]]
-    default: [["role": .string(role), "content": .string(value.text(.spaced))]]
+    default: [["role": .string(role), "content": .string(value.plainText)]]
     }
   }
 

@@ -54,7 +54,7 @@ struct DatasetCache {
     var dataset = TokenizedDataset()
     dataset.starts = file.array(starts..<tokens)
     dataset.tokens = file.array(tokens..<tokens + 4 * statistics.tokens)
-    dataset.isTrained = file[flags..<flags + statistics.tokens].map { $0 != 0 }
+    dataset.isTrained = (file.array(flags..<flags + statistics.tokens) as [UInt8]).map { $0 != 0 }
     dataset.statistics = statistics
     return dataset
   }

@@ -23,8 +23,9 @@ struct MarkedText: Equatable {
 struct ResponseMarker: Sendable {
   private let template: ChatTemplate
   private let variables: JSON.Object
-  /// What ends an assistant's turn, such as `<|im_end|>`; empty when the template writes nothing of that kind.
-  let closing: String
+  /// What ends an assistant's turn, such as `<|im_end|>`; empty when the template writes nothing of that kind, nil when
+  /// that cannot be told.
+  let closing: String?
 
   private static let sentinel: Unicode.Scalar = "\u{F8D0}"
 
@@ -38,7 +39,11 @@ struct ResponseMarker: Sendable {
     all.merge(variables) { _, given in given }
     self.template = template
     self.variables = all
-    closing = Self.closing(of: template, tokenizer, all)
+    let system: [JSON] = [["role": "system", "content": "a"]]
+    // Some templates refuse a system message, some demand one.
+    closing =
+      Self.closing(of: template, after: [], tokenizer, all)
+      ?? Self.closing(of: template, after: system, tokenizer, all)
   }
 
   /// The text of a chat. The loss counts the turns that are trained on, or all of it.
@@ -98,7 +103,7 @@ struct ResponseMarker: Sendable {
 
   private func contentSpan(_ turn: Int, _ chat: Conversation, _ text: String) -> Range<Int>? {
     var messages = chat.messages
-    guard var message = messages[turn].object else { return nil }
+    guard let closing, var message = messages[turn].object else { return nil }
     message["content"] = .string(String(Self.sentinel))
     messages[turn] = .object(message)
     guard let other = render(messages, tools: chat.tools) else { return nil }
@@ -121,7 +126,7 @@ struct ResponseMarker: Sendable {
 
   /// A span without the white space behind its end-of-turn marker.
   private func trimmed(_ span: Range<Int>, of text: String) -> Range<Int> {
-    guard !closing.isEmpty else { return span }
+    guard let closing, !closing.isEmpty else { return span }
     let bytes = text.utf8.dropFirst(span.lowerBound).prefix(span.count)
     let blank = bytes.reversed().prefix { $0 == 0x20 || $0 == 0x0A || $0 == 0x0D || $0 == 0x09 }.count
     let kept = bytes.dropLast(blank)
@@ -132,22 +137,21 @@ struct ResponseMarker: Sendable {
   /// What follows the assistant's content both in the middle of a chat and at its end: up to the first special token,
   /// or without trailing white space when there is none.
   private static func closing(
-    of template: ChatTemplate, _ tokenizer: Tokenizer, _ variables: JSON.Object
-  ) -> String {
-    let mark = String(sentinel)
-    let chat: [JSON] = [
-      ["role": "user", "content": "a"], ["role": "assistant", "content": .string(mark)],
-      ["role": "user", "content": "a"],
-    ]
-    let behind = [chat.count, chat.count - 1].map { count in
+    of template: ChatTemplate, after system: [JSON], _ tokenizer: Tokenizer, _ variables: JSON.Object
+  ) -> String? {
+    let chat =
+      system + [
+        ["role": "user", "content": "a"], ["role": "assistant", "content": .string(String(sentinel))],
+        ["role": "user", "content": "a"],
+      ]
+    let behind = { (messages: [JSON]) -> [Unicode.Scalar]? in
       let text = try? template.render(
-        messages: .array(Array(chat.prefix(count))), addGenerationPrompt: false, variables: variables)
-      guard let text, let found = text.unicodeScalars.firstIndex(of: sentinel) else {
-        return [Unicode.Scalar]()
-      }
+        messages: .array(messages), addGenerationPrompt: false, variables: variables)
+      guard let text, let found = text.unicodeScalars.firstIndex(of: sentinel) else { return nil }
       return Array(text.unicodeScalars[found...].dropFirst())
     }
-    let common = String(String.UnicodeScalarView(behind[0].prefix(commonPrefix(behind[0], behind[1]))))
+    guard let middle = behind(chat), let end = behind(chat.dropLast()) else { return nil }
+    let common = String(String.UnicodeScalarView(middle.prefix(commonPrefix(middle, end))))
     let (ids, ranges) = tokenizer.encodeWithOffsets(common)
     guard let special = ids.firstIndex(where: tokenizer.isSpecial) else {
       return String(common.reversed().drop(while: \.isWhitespace).reversed())

@@ -61,18 +61,21 @@ public struct RowEncoder: Sendable {
       text: text, tokens: tokens, isTrained: Self.flags(ranges, text.trained, end: end), ranges: ranges)
   }
 
-  /// Whether each token begins inside a span. A token added at the end counts when the text before it does.
+  /// Whether each token holds a byte of a span, as transformers' `assistant_masks` has it: a token " The" that also
+  /// holds the prompt's last space is the response's first. A token added at the end counts when the text before it
+  /// does.
   private static func flags(_ tokens: [Range<Int>], _ spans: [Range<Int>], end: Int) -> [Bool] {
     var flags = [Bool](repeating: false, count: tokens.count)
-    var span = spans.startIndex
-    for (index, token) in tokens.enumerated() {
-      while span < spans.endIndex, spans[span].upperBound <= token.lowerBound,
-        !(token.lowerBound == end && spans[span].upperBound == end)
-      {
-        span += 1
+    var span = spans[...]
+    for (index, token) in tokens.enumerated().dropFirst() {
+      if token.lowerBound == end {
+        flags[index] = spans.last?.upperBound == end
+        continue
       }
-      guard span < spans.endIndex else { break }
-      flags[index] = index > 0 && spans[span].lowerBound <= token.lowerBound
+      while let first = span.first, first.upperBound <= token.lowerBound { span.removeFirst() }
+      // A token without bytes (a space the tokenizer put in) counts where it stands.
+      let tokenEnd = max(token.upperBound, token.lowerBound + 1)
+      flags[index] = span.first.map { $0.lowerBound < tokenEnd } ?? false
     }
     return flags
   }
@@ -115,7 +118,9 @@ extension RowEncoder {
       let start = token == 0 ? 0 : row.ranges[token].lowerBound
       let isLast = token == row.tokens.count - 1
       let end = isLast ? utf8.count : row.ranges[token + 1].lowerBound
-      if row.ranges[token].isEmpty { bytes += (tokenizer.token(of: row.tokens[token]) ?? "").utf8 }
+      // A token that was added has no text of its own to show.
+      let id = row.tokens[token]
+      if row.ranges[token].isEmpty, tokenizer.isSpecial(id) { bytes += (tokenizer.token(of: id) ?? "").utf8 }
       if start < end { bytes += utf8[start..<end] }
       let fate = fate(of: token, row)
       if isLast || self.fate(of: token + 1, row) != fate {

@@ -57,7 +57,7 @@ struct RowRenderer: Sendable {
         .invalidConfiguration, "the prompts are chats, but the model has no chat template",
         remedy: "Give a chat template, or train the instruction-tuned variant of the model.")
     }
-    let (question, answer) = (prompt.string ?? "", completion.string ?? "")
+    let (question, answer) = (prompt.plainText, completion.plainText)
     return answer.isEmpty ? nil : plain(question + answer, response: question.utf8.count)
   }
 

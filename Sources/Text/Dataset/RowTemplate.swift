@@ -103,17 +103,22 @@ public struct RowTemplate: Sendable, Hashable {
   }
 }
 
-extension JSON.Object {
-  /// The value of column `name` as text: a string as it is, null as nothing, anything else as JSON.
-  ///
-  /// - Throws: `.invalidData` when the row has no such column, naming the nearest it has.
-  func text(of name: String) throws(SwiftletError) -> String {
-    switch try value(of: name) {
+extension JSON {
+  /// The value as text: a string as it is, null as nothing, anything else as JSON.
+  var plainText: String {
+    switch self {
     case .string(let text): text
     case .null: ""
-    case let value: value.text(.spaced)
+    default: text(.spaced)
     }
   }
+}
+
+extension JSON.Object {
+  /// The value of column `name` as text.
+  ///
+  /// - Throws: `.invalidData` when the row has no such column, naming the nearest it has.
+  func text(of name: String) throws(SwiftletError) -> String { try value(of: name).plainText }
 
   /// The value of column `name`, which the row must have.
   func value(of name: String) throws(SwiftletError) -> JSON {
