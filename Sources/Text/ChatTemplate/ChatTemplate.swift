@@ -15,7 +15,7 @@ public struct ChatTemplate: Sendable {
   public let name: String
   /// Whether the template marks the assistant's text with `{% generation %}` blocks.
   public let marksGeneration: Bool
-  let source: String
+  private let program: Jinja.Program
   /// What `strftime_now` reads.
   var clock: @Sendable () -> Date = { Date() }
 
@@ -25,8 +25,12 @@ public struct ChatTemplate: Sendable {
   ///   (`include`, `import`, `extends`: a chat template is one file).
   public init(source: String, name: String = "chat_template") throws(SwiftletError) {
     self.name = name
-    self.source = source
-    marksGeneration = false
+    do {
+      program = try Jinja.Parser.parse(source)
+    } catch {
+      throw error.error(in: name, source: Jinja.Lexer(source).source)
+    }
+    marksGeneration = program.marksGeneration
   }
 
   /// The text of a conversation.
@@ -41,22 +45,61 @@ public struct ChatTemplate: Sendable {
   public func render(
     messages: JSON, addGenerationPrompt: Bool, tools: JSON? = nil, variables: JSON.Object = noVariables
   ) throws(SwiftletError) -> String {
-    try renderWithGenerationRanges(
-      messages: messages, addGenerationPrompt: addGenerationPrompt, tools: tools, variables: variables
-    ).text
+    try run(Self.variables(messages, addGenerationPrompt, tools, variables)).text
   }
 
   /// The text of a conversation and the UTF-8 byte ranges of it that stand inside `{% generation %}` blocks.
+  ///
+  /// - Throws: what `render` throws, and `.unsupported` when such a block stands inside a macro or a block
+  ///   `set`, where its place in the text is unknown.
   public func renderWithGenerationRanges(
     messages: JSON, addGenerationPrompt: Bool, tools: JSON? = nil, variables: JSON.Object = noVariables
   ) throws(SwiftletError) -> (text: String, ranges: [Range<Int>]) {
-    throw SwiftletError(.unsupported, "\(name): chat templates are being written")
+    let (text, interpreter) = try run(Self.variables(messages, addGenerationPrompt, tools, variables))
+    if let place = interpreter.capturedGeneration {
+      throw SwiftletError(
+        .unsupported,
+        "\(name), line \(place.line): a 'generation' block inside a macro or a block 'set' or 'filter'",
+        remedy: "Move the block to where its text is written.")
+    }
+    return (text, interpreter.generationRanges)
   }
 
-  /// The chat template of a model folder, or nil when it has none.
-  ///
-  /// - Parameter named: which of several templates (`tool_use`, `rag`...); nil is the default one.
-  public static func load(folder: String, named: String? = nil) throws(SwiftletError) -> ChatTemplate? {
-    throw SwiftletError(.unsupported, "\(folder): chat templates are being written")
+  private func run(
+    _ variables: [String: Jinja.Value]
+  ) throws(SwiftletError) -> (text: String, interpreter: Jinja.Interpreter) {
+    let interpreter = Jinja.Interpreter(program, clock: clock)
+    do {
+      return (try interpreter.run(variables: variables), interpreter)
+    } catch {
+      throw error.error(in: name, source: program.source)
+    }
+  }
+
+  private static func variables(
+    _ messages: JSON, _ addGenerationPrompt: Bool, _ tools: JSON?, _ others: JSON.Object
+  ) -> [String: Jinja.Value] {
+    var variables: [String: Jinja.Value] = ["documents": .null]
+    for (name, value) in others { variables[name] = Jinja.Value(value) }
+    variables["messages"] = Jinja.Value(withReasoningNames(messages))
+    variables["tools"] = tools.map { Jinja.Value($0) } ?? .null
+    variables["add_generation_prompt"] = .bool(addGenerationPrompt)
+    return variables
+  }
+
+  /// Messages whose reasoning goes by every name that templates read: `reasoning_content`, and `thinking`.
+  /// Source: transformers 5, `chat_template_utils`.
+  private static func withReasoningNames(_ messages: JSON) -> JSON {
+    guard case .array(let list) = messages else { return messages }
+    return .array(
+      list.map { message in
+        guard case .object(var members) = message,
+          let reasoning = ["reasoning_content", "thinking", "reasoning"].lazy
+            .compactMap({ members[$0] }).first(where: { !$0.isNull })
+        else { return message }
+        if members["thinking"] == nil { members["thinking"] = reasoning }
+        members["reasoning_content"] = reasoning
+        return .object(members)
+      })
   }
 }
