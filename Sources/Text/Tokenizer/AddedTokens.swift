@@ -30,11 +30,10 @@ struct AddedTokenMatcher: Sendable {
 
   var isEmpty: Bool { tokens.isEmpty }
 
-  /// - Parameter spelling: what to look for in place of a token's content.
-  init(_ tokens: [AddedToken], spelling: (AddedToken) -> [UInt8]) {
-    self.tokens = tokens
-    for (place, token) in tokens.enumerated() {
-      let bytes = spelling(token)
+  /// - Parameter tokens: each token with the bytes to look for.
+  init(_ tokens: [(AddedToken, [UInt8])]) {
+    self.tokens = tokens.map(\.0)
+    for (place, (_, bytes)) in tokens.enumerated() {
       guard let first = bytes.first else { continue }
       beginsToken[Int(first)] = true
       var node = 0

@@ -33,11 +33,9 @@ extension Tokenizer {
       ignoresMerges: pre.ignoresMerges)
     var frame = TokenFrame()
     frame.set(gguf.roles, addsBOS: gguf.addBOS ?? pre.addsBOS, addsEOS: gguf.addEOS ?? false)
-    var steps = pre.steps
-    if gguf.addSpacePrefix == true { steps.append(.byteLevel(addsPrefixSpace: true, splits: false)) }
     self.init(
       core: TokenizerCore(
-        model: model, normalizer: nil, preTokenizer: .sequence(steps),
+        model: model, normalizer: nil, preTokenizer: .sequence(pre.steps),
         decoder: TokenDecoder(steps: [.byteLevel]), frame: frame, added: gguf.addedTokens),
       roles: gguf.roles)
   }

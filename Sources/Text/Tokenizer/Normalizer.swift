@@ -23,7 +23,8 @@ indirect enum Normalizer: Sendable {
       switch self {
       case .nfc: text.precomposedStringWithCanonicalMapping
       case .nfd: text.decomposedStringWithCanonicalMapping
-      case .nfkc: text.precomposedStringWithCompatibilityMapping
+      // By definition; Foundation's own NFKC on Linux leaves what it decomposed uncomposed.
+      case .nfkc: text.decomposedStringWithCompatibilityMapping.precomposedStringWithCanonicalMapping
       case .nfkd: text.decomposedStringWithCompatibilityMapping
       }
     }
@@ -34,7 +35,7 @@ indirect enum Normalizer: Sendable {
     case .sequence(let steps): for step in steps { step.apply(to: &text) }
     case .unicode(let form): Self.normalize(&text, form)
     case .lowercase: Self.mapScalars(&text) { $0.properties.lowercaseMapping }
-    case .stripAccents: Self.mapScalars(&text) { $0.properties.generalCategory == .nonspacingMark ? "" : nil }
+    case .stripAccents: Self.mapScalars(&text) { ScalarKind.of($0.value) == .mark ? "" : nil }
     case .strip(let left, let right): Self.strip(&text, left, right)
     case .prepend(let prefix):
       if text.bytes.isEmpty { return }

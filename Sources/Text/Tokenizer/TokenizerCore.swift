@@ -11,6 +11,8 @@ final class TokenizerCore: Sendable {
   /// Added tokens by id, and the ids by content.
   private let added: [Int32: AddedToken]
   private let addedIDs: [[UInt8]: Int32]
+  /// What added tokens that are looked for in the normalised text match there.
+  private let normalizedContents: [Int32: [UInt8]]
   /// Looked for in the text as it came, and in the normalised text.
   private let rawMatcher: AddedTokenMatcher
   private let normalizedMatcher: AddedTokenMatcher
@@ -29,12 +31,14 @@ final class TokenizerCore: Sendable {
     self.added = Dictionary(added.map { ($0.id, $0) }, uniquingKeysWith: { _, last in last })
     addedIDs = Dictionary(
       added.map { (Array($0.content.utf8), $0.id) }, uniquingKeysWith: { first, _ in first })
-    rawMatcher = AddedTokenMatcher(added.filter { !$0.isNormalized }) { Array($0.content.utf8) }
-    normalizedMatcher = AddedTokenMatcher(added.filter(\.isNormalized)) { token in
+    rawMatcher = AddedTokenMatcher(added.filter { !$0.isNormalized }.map { ($0, Array($0.content.utf8)) })
+    let normalized = added.filter(\.isNormalized).map { token in
       var text = AlignedText(Array(token.content.utf8), base: 0, tracksSource: false)
       normalizer?.apply(to: &text)
-      return text.bytes
+      return (token, text.bytes)
     }
+    normalizedMatcher = AddedTokenMatcher(normalized)
+    normalizedContents = Dictionary(normalized.map { ($0.id, $1) }, uniquingKeysWith: { _, last in last })
   }
 
   // MARK: - Encoding
@@ -149,6 +153,7 @@ final class TokenizerCore: Sendable {
 
   /// The bytes of a token, decoded; nil for an id that no token has.
   func bytes(of id: Int32, isFirst: Bool) -> [UInt8]? {
+    if let content = normalizedContents[id] { return decoder.bytes(of: content, isFirst: isFirst) }
     guard let spelling = spelling(of: id) else { return nil }
     return decoder.bytes(of: spelling.utf8, isFirst: isFirst)
   }
