@@ -148,7 +148,7 @@ struct MaskCase: Sendable, CustomTestStringConvertible {
   }
 
   @Test func saysWhenATurnCannotBeFound() throws {
-    let source = "{% for m in messages %}{{ m.content | upper | replace('E', '3') | length }}{% endfor %}"
+    let source = "{{ messages | length }}{% for m in messages %}{{ m.content + m.content }}{% endfor %}"
     let encoder = try encoder(source, .messages(column: "m"), DatasetOptions())
     #expect {
       try encoder.encode(["m": Self.chat])

@@ -27,7 +27,7 @@ extension Tokenizer {
   /// A small byte-level BPE vocabulary with ChatML's tokens, made with the Python package `tokenizers`.
   static func fixture() throws -> Tokenizer {
     let url = URL(filePath: #filePath).deletingLastPathComponent()
-      .appending(path: "Fixtures/dataset-tokenizer.json")
+      .appending(path: "Fixtures/dataset_tokenizer.json")
     return try Tokenizer(
       tokenizerJSON: try JSON(parsing: Array(try Data(contentsOf: url))),
       configuration: ["eos_token": "<|endoftext|>"])

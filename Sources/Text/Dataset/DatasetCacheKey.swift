@@ -6,9 +6,8 @@ extension DatasetCache {
   static func key(
     files: [DataFile], tokenizer: Tokenizer, chatTemplate: ChatTemplate?, options: DatasetOptions
   ) throws(SwiftletError) -> [UInt8] {
-    var parts = [tokenizer.fingerprint, SHA256.hash((chatTemplate?.source ?? "").utf8)]
-    // A description prints every stored property: an option added later cannot be forgotten here.
-    parts.append(SHA256.hash("\(chatTemplate == nil) \(options)".utf8))
+    // Descriptions print every stored property (a template's source is one): none that is added can be forgotten.
+    var parts = [tokenizer.fingerprint, SHA256.hash("\(options)\n\(chatTemplate as Any)".utf8)]
     for file in files { parts.append(try file.fingerprint()) }
     return SHA256.hash(parts.joined())
   }
