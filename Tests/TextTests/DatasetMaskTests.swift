@@ -76,6 +76,18 @@ struct MaskCase: Sendable, CustomTestStringConvertible {
         " The weather is sunny<|endoftext|>",
       ]),
     MaskCase(
+      testDescription: "another end for the last turn, an opening that goes on (gpt-oss)",
+      source: """
+        {% for m in messages %}{{ '<|im_start|>' + m.role }}{% if m.role == 'assistant' %}\
+        {{ ' final\\n' + m.content.split('</think>')[-1] }}\
+        {% if loop.last and not add_generation_prompt %}{{ '<|endoftext|>' }}{% else %}{{ '<|im_end|>' }}{% endif %}\
+        {% else %}{{ '\\n' + m.content + '<|im_end|>' }}{% endif %}{% endfor %}\
+        {% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}
+        """,
+      trained: [
+        " final\n\n\nI am fine,  thank you. <|im_end|>", " final\nThe weather is sunny\u{3000}<|endoftext|>",
+      ]),
+    MaskCase(
       testDescription: "no end of turn",
       source: """
         {% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}\
@@ -125,6 +137,38 @@ struct MaskCase: Sendable, CustomTestStringConvertible {
     let preview = try #require(try encoder.preview(["messages": Self.chat]))
     #expect(preview.pieces.map(\.text).joined() == row.text.text)
     #expect(preview.pieces.filter { $0.fate == .trained }.map(\.text) == example.trained)
+  }
+
+  /// Calls of functions, in a template that puts an empty thought before all that follows the last question (Qwen3):
+  /// the first call is in an earlier turn, the second in the last, where no prefix of the chat renders as it.
+  @Test func countsFunctionCalls() throws {
+    let source = """
+      {% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}\
+      {% set ns.last = loop.index0 %}{% endif %}{% endfor %}\
+      {% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}\
+      {% if m.role == 'assistant' and loop.last and loop.index0 > ns.last %}{{ '<think>\\n\\n</think>\\n' }}{% endif %}\
+      {{ m.content }}{% for call in m.tool_calls or [] %}\
+      {% if m.content %}{{ '\\n' }}{% endif %}{{ '<tool_call>' + call.function.name }}{% endfor %}{{ '<|im_end|>\\n' }}\
+      {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+      """
+    let call = { (name: String) -> JSON in
+      [
+        "role": "assistant", "content": "",
+        "tool_calls": [["type": "function", "function": ["name": .string(name), "arguments": [:]]]],
+      ]
+    }
+    let messages: JSON = [
+      ["role": "user", "content": "one"], call("weather"), ["role": "tool", "content": "warm"],
+      ["role": "assistant", "content": "fine"], ["role": "user", "content": "two"], call("think"),
+      ["role": "tool", "content": "four"], ["role": "assistant", "content": "the answer"],
+    ]
+    let row = try #require(
+      try encoder(source, .messages(column: "m"), DatasetOptions()).encode(["m": messages]))
+    #expect(
+      try trained(row) == [
+        "<tool_call>weather<|im_end|>", "fine<|im_end|>", "<tool_call>think<|im_end|>",
+        "<think>\n\n</think>\nthe answer<|im_end|>",
+      ])
   }
 
   @Test func countsOnlyMessagesWithWeight() throws {

@@ -11,23 +11,18 @@ struct MarkedText: Equatable {
 
 /// Renders conversations and finds in the text what the assistant wrote.
 ///
-/// A template that marks generation says so itself. For the others two ways are tried, each of which verifies what it
-/// finds:
+/// A template that marks generation says so itself. For the others two ways are tried:
 /// 1. The chat up to a turn, rendered with the generation prompt, and the chat including the turn are both prefixes
 ///    of the whole: the turn stands between their ends.
 /// 2. Where that fails, because a template writes earlier turns otherwise than the last (Qwen3 leaves out what was
-///    thought in them), the chat is rendered with the turn's content replaced by a private-use character: where both
-///    texts differ, the content stands; the turn goes on to the end-of-turn marker.
+///    thought in them), the chat is rendered with the turn's content replaced by a private-use character. Where the
+///    texts first differ is in the turn; from there it reaches back to its opening and on to its end-of-turn token.
 ///
 /// A turn's span ends with its end-of-turn token, which must be learned; white space after it need not be.
 struct ResponseMarker: Sendable {
   private let template: ChatTemplate
   private let variables: JSON.Object
-  /// What ends an assistant's turn, such as `<|im_end|>`; empty when the template writes nothing of that kind, nil when
-  /// that cannot be told.
-  let closing: String?
-
-  private static let sentinel: Unicode.Scalar = "\u{F8D0}"
+  let frame: TurnFrame?
 
   init(template: ChatTemplate, tokenizer: Tokenizer, variables: JSON.Object) {
     var all: JSON.Object = [:]
@@ -39,11 +34,10 @@ struct ResponseMarker: Sendable {
     all.merge(variables) { _, given in given }
     self.template = template
     self.variables = all
-    let system: [JSON] = [["role": "system", "content": "a"]]
-    // Some templates refuse a system message, some demand one.
-    closing =
-      Self.closing(of: template, after: [], tokenizer, all)
-      ?? Self.closing(of: template, after: system, tokenizer, all)
+    frame = TurnFrame(tokenizer) { [all] messages, addGenerationPrompt in
+      try? template.render(
+        messages: .array(messages), addGenerationPrompt: addGenerationPrompt, variables: all)
+    }
   }
 
   /// The text of a chat. The loss counts the turns that are trained on, or all of it.
@@ -58,7 +52,7 @@ struct ResponseMarker: Sendable {
     }
     var spans: [Range<Int>] = []
     for turn in chat.messages.indices where chat.isTrained[turn] {
-      guard let span = prefixSpan(turn, chat, text) ?? contentSpan(turn, chat, text),
+      guard let span = prefixSpan(turn, chat, text) ?? locatedSpan(turn, chat, text),
         span.lowerBound >= spans.last?.upperBound ?? 0
       else {
         throw SwiftletError(
@@ -101,70 +95,81 @@ struct ResponseMarker: Sendable {
     return before.utf8.count..<through.utf8.count
   }
 
-  private func contentSpan(_ turn: Int, _ chat: Conversation, _ text: String) -> Range<Int>? {
-    var messages = chat.messages
-    guard let closing, var message = messages[turn].object else { return nil }
-    message["content"] = .string(String(Self.sentinel))
-    messages[turn] = .object(message)
-    guard let other = render(messages, tools: chat.tools) else { return nil }
-
-    let whole = Array(text.unicodeScalars)
-    let replaced = Array(other.unicodeScalars)
-    let head = commonPrefix(whole, replaced)
-    guard head < replaced.count, replaced[head] == Self.sentinel,
-      replaced[(head + 1)...].elementsEqual(whole.suffix(replaced.count - head - 1)),
-      replaced.count - 1 <= whole.count
-    else { return nil }
-    let start = String.UnicodeScalarView(whole[..<head]).utf8Count
-    let contentEnd = text.utf8.count - String.UnicodeScalarView(replaced[(head + 1)...]).utf8Count
-    if closing.isEmpty { return start..<contentEnd }
+  private func locatedSpan(_ turn: Int, _ chat: Conversation, _ text: String) -> Range<Int>? {
+    guard let frame, let place = locate(turn, chat, text) else { return nil }
+    let utf8 = text.utf8
+    let byte = { utf8.distance(from: utf8.startIndex, to: $0) }
+    var start = place.start
+    // The turn's own opening: no turn ends between it and the place found.
+    let opened = frame.opening.isEmpty ? nil : utf8.prefix(start).ranges(of: frame.opening.utf8).last
+    if let opened {
+      let between = utf8[opened.upperBound...].prefix(start - byte(opened.upperBound))
+      if frame.closing.isEmpty || between.firstRange(of: frame.closing.utf8) == nil {
+        start = byte(opened.upperBound)
+      } else if place.contentEnd == nil {
+        return nil
+      }
+    } else if place.contentEnd == nil {
+      return nil
+    }
+    if turn == chat.messages.count - 1 { return start..<utf8.count }
+    if frame.closing.isEmpty { return place.contentEnd.map { start..<$0 } }
     // Calls of functions may stand between the content and the end of the turn.
-    let rest = text.utf8.dropFirst(contentEnd)
-    guard let end = rest.firstRange(of: closing.utf8) else { return nil }
-    return start..<text.utf8.distance(from: text.utf8.startIndex, to: end.upperBound)
+    let rest = utf8.dropFirst(place.contentEnd ?? place.start)
+    return rest.firstRange(of: frame.closing.utf8).map { start..<byte($0.upperBound) }
+  }
+
+  /// The first byte that depends on what a turn holds, and the end of its content if nothing else depends on it.
+  private func locate(
+    _ turn: Int, _ chat: Conversation, _ text: String
+  ) -> (start: Int, contentEnd: Int?)? {
+    var messages = chat.messages
+    let (message, isContent) = Self.replacing(in: messages[turn])
+    messages[turn] = message
+    guard let frame, let other = render(messages, tools: chat.tools) else { return nil }
+    let (whole, replaced) = (Array(text.unicodeScalars), Array(other.unicodeScalars))
+    let head = zip(whole, replaced).prefix { $0 == $1 }.count
+    guard let mark = replaced[head...].firstIndex(of: TurnFrame.sentinel) else { return nil }
+    let start = whole[..<head].utf8Count
+    let tail = replaced[(mark + 1)...]
+    if isContent, mark == head, head + tail.count <= whole.count, whole.suffix(tail.count).elementsEqual(tail)
+    {
+      return (start, text.utf8.count - tail.utf8Count)
+    }
+    // More differs than the content, thoughts for example: the same turn's, if no turn ends before the content.
+    let between = String(String.UnicodeScalarView(replaced[head..<mark]))
+    return frame.closing.isEmpty || between.utf8.firstRange(of: frame.closing.utf8) != nil
+      ? nil : (start, nil)
+  }
+
+  /// A message whose content, or, when it has none, the name of the first function it calls, is the sentinel.
+  private static func replacing(in message: JSON) -> (message: JSON, isContent: Bool) {
+    let sentinel = JSON.string(String(TurnFrame.sentinel))
+    var members = message.object ?? [:]
+    if members["content"]?.isBlank ?? true, var calls = members["tool_calls"]?.array,
+      var call = calls.first?.object, var function = call["function"]?.object
+    {
+      function["name"] = sentinel
+      call["function"] = .object(function)
+      calls[0] = .object(call)
+      members["tool_calls"] = .array(calls)
+      return (.object(members), false)
+    }
+    members["content"] = sentinel
+    return (.object(members), true)
   }
 
   /// A span without the white space behind its end-of-turn marker.
   private func trimmed(_ span: Range<Int>, of text: String) -> Range<Int> {
-    guard let closing, !closing.isEmpty else { return span }
+    guard let closing = frame?.closing, !closing.isEmpty else { return span }
     let bytes = text.utf8.dropFirst(span.lowerBound).prefix(span.count)
     let blank = bytes.reversed().prefix { $0 == 0x20 || $0 == 0x0A || $0 == 0x0D || $0 == 0x09 }.count
     let kept = bytes.dropLast(blank)
     return kept.suffix(closing.utf8.count).elementsEqual(closing.utf8)
       ? span.lowerBound..<span.upperBound - blank : span
   }
-
-  /// What follows the assistant's content both in the middle of a chat and at its end: up to the first special token,
-  /// or without trailing white space when there is none.
-  private static func closing(
-    of template: ChatTemplate, after system: [JSON], _ tokenizer: Tokenizer, _ variables: JSON.Object
-  ) -> String? {
-    let chat =
-      system + [
-        ["role": "user", "content": "a"], ["role": "assistant", "content": .string(String(sentinel))],
-        ["role": "user", "content": "a"],
-      ]
-    let behind = { (messages: [JSON]) -> [Unicode.Scalar]? in
-      let text = try? template.render(
-        messages: .array(messages), addGenerationPrompt: false, variables: variables)
-      guard let text, let found = text.unicodeScalars.firstIndex(of: sentinel) else { return nil }
-      return Array(text.unicodeScalars[found...].dropFirst())
-    }
-    guard let middle = behind(chat), let end = behind(chat.dropLast()) else { return nil }
-    let common = String(String.UnicodeScalarView(middle.prefix(commonPrefix(middle, end))))
-    let (ids, ranges) = tokenizer.encodeWithOffsets(common)
-    guard let special = ids.firstIndex(where: tokenizer.isSpecial) else {
-      return String(common.reversed().drop(while: \.isWhitespace).reversed())
-    }
-    return String(decoding: common.utf8.prefix(ranges[special].upperBound), as: UTF8.self)
-  }
 }
 
-/// How many elements two sequences share from their beginnings on.
-private func commonPrefix(_ a: [Unicode.Scalar], _ b: [Unicode.Scalar]) -> Int {
-  zip(a, b).prefix { $0 == $1 }.count
-}
-
-extension String.UnicodeScalarView {
+extension Sequence<Unicode.Scalar> {
   fileprivate var utf8Count: Int { reduce(0) { $0 + UTF8.width($1) } }
 }
