@@ -98,6 +98,34 @@ enum TokenizerFixture {
     }
   }
 
+  /// The named pre-tokenizers of GGUF files, on the same vocabulary.
+  @Test func namedPreTokenizersMatchTheReference() throws {
+    let family = try TokenizerFamily("byte_level")
+    let vocab = try #require(family.tokenizer["model"]?["vocab"]?.object)
+    var tokens = vocab.sorted { ($0.value.int ?? 0) < ($1.value.int ?? 0) }.map(\.key)
+    // Added tokens with their settings have no place in a GGUF file.
+    tokens += try #require(family.tokenizer["added_tokens"]?.array?.prefix(3)).compactMap {
+      $0["content"]?.string
+    }
+    let merges = try #require(family.tokenizer["model"]?["merges"]?.array)
+      .map { try #require($0.array).compactMap(\.string).joined(separator: " ") }
+    let types = tokens.indices.map { Int32($0 < vocab.count ? 1 : 3) }
+    let untouched = ["<mask>", "<pad>", "wor", "<sep>", " =="]
+    var compared = 0
+    for (variant, expected) in family.variants where variant.hasPrefix("gguf ") {
+      let tokenizer = try Tokenizer(
+        gguf: GGUFVocabulary(
+          model: "gpt2", pre: String(variant.dropFirst(5)), tokens: tokens, tokenTypes: types, merges: merges)
+      )
+      for (place, text) in family.texts.enumerated() where !untouched.contains(where: text.contains) {
+        let reference = try TokenizerFixture.ids(expected["ids"]?.array?[place])
+        #expect(tokenizer.encode(text) == reference, "\(variant): \(text.debugDescription)")
+        compared += 1
+      }
+    }
+    #expect(compared > 500)
+  }
+
   @Test func scoredVocabularyMatchesSentencePiece() throws {
     let fixture = try TokenizerFixture.json("scored")
     let tokens = try #require(fixture["tokens"]?.array).compactMap(\.string)

@@ -44,9 +44,10 @@ struct AlignedText: Sendable {
     private(set) var bytes: [UInt8] = []
     private var sources: [Range<Int>] = []
 
-    init(_ old: AlignedText) {
+    /// - Parameter capacity: about how many bytes the result will have.
+    init(_ old: AlignedText, capacity: Int) {
       self.old = old
-      bytes.reserveCapacity(old.bytes.count + old.bytes.count / 2)
+      bytes.reserveCapacity(capacity)
     }
 
     var count: Int { bytes.count }

@@ -48,6 +48,8 @@ struct BPEModel: Sendable {
     let bytes = vocabulary.contents.bytes
     for id in 0..<vocabulary.contents.count {
       let range = vocabulary.contents.range(id)
+      // Control tokens are not made from text.
+      guard vocabulary.id(of: bytes, in: range) == Int32(id) else { continue }
       var at = range.lowerBound + 1
       while at + mark.count <= range.upperBound {
         if bytes[at] == mark[0], bytes[at..<at + mark.count].elementsEqual(mark) {

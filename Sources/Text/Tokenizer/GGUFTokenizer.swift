@@ -91,7 +91,7 @@ extension GGUFVocabulary {
 
   func kind(_ id: Int) -> Kind { tokenTypes.flatMap { Kind(rawValue: $0[id]) } ?? .normal }
 
-  var roles: Tokenizer.Roles { Tokenizer.Roles(bos: bosID, eos: eosID, pad: padID, unk: unkID) }
+  var roles: Tokenizer.Roles { Tokenizer.Roles(bos: bosID, eos: eosID, pad: padID, unk: unkID, eot: eotID) }
 
   var addedTokens: [AddedToken] {
     tokens.indices.compactMap { id in

@@ -39,14 +39,14 @@ indirect enum Normalizer: Sendable {
     case .strip(let left, let right): Self.strip(&text, left, right)
     case .prepend(let prefix):
       if text.bytes.isEmpty { return }
-      var rewriter = AlignedText.Rewriter(text)
+      var rewriter = AlignedText.Rewriter(text, capacity: text.bytes.count * 3 / 2)
       rewriter.replace(0..<0, with: prefix)
       rewriter.keep(0..<text.bytes.count)
       text = rewriter.finish()
     case .replace(let pattern, let replacement):
       let parts = pattern.parts(of: text.bytes, 0..<text.bytes.count)
       if !parts.contains(where: \.isMatch) { return }
-      var rewriter = AlignedText.Rewriter(text)
+      var rewriter = AlignedText.Rewriter(text, capacity: text.bytes.count * 3 / 2)
       for part in parts {
         if part.isMatch { rewriter.replace(part.range, with: replacement) } else { rewriter.keep(part.range) }
       }
@@ -59,14 +59,14 @@ indirect enum Normalizer: Sendable {
     let first = left ? isSpace.first { !$0.isMatch }?.range.lowerBound ?? text.bytes.count : 0
     let last = right ? isSpace.last { !$0.isMatch }?.range.upperBound ?? first : text.bytes.count
     if first == 0, last == text.bytes.count { return }
-    var rewriter = AlignedText.Rewriter(text)
+    var rewriter = AlignedText.Rewriter(text, capacity: text.bytes.count * 3 / 2)
     rewriter.keep(first..<max(first, last))
     text = rewriter.finish()
   }
 
   /// Replaces each scalar by what `map` says; nil keeps it.
   private static func mapScalars(_ text: inout AlignedText, _ map: (Unicode.Scalar) -> String?) {
-    var rewriter = AlignedText.Rewriter(text)
+    var rewriter = AlignedText.Rewriter(text, capacity: text.bytes.count * 3 / 2)
     var at = 0
     while at < text.bytes.count {
       let (value, length) = decodeScalar(text.bytes, at)
@@ -97,7 +97,7 @@ indirect enum Normalizer: Sendable {
   private static func align(
     _ text: AlignedText, _ old: String, _ new: [UInt8], _ form: UnicodeForm
   ) -> AlignedText {
-    var rewriter = AlignedText.Rewriter(text)
+    var rewriter = AlignedText.Rewriter(text, capacity: text.bytes.count * 3 / 2)
     if text.tracksSource {
       var at = 0
       for character in old {
@@ -113,7 +113,7 @@ indirect enum Normalizer: Sendable {
       if rewriter.bytes == new { return rewriter.finish() }
     }
     // Not tracked, or (rare: compatibility Jamo) clusters composed with each other.
-    rewriter = AlignedText.Rewriter(text)
+    rewriter = AlignedText.Rewriter(text, capacity: text.bytes.count * 3 / 2)
     rewriter.replace(0..<text.bytes.count, with: new)
     return rewriter.finish()
   }

@@ -19,6 +19,8 @@ indirect enum PreTokenizer: Sendable {
     var text: AlignedText
     var pieces: [Range<Int>]
     var isByteLevel = false
+
+    var byteCount: Int { pieces.reduce(0) { $0 + $1.count } }
   }
 
   func apply(to state: inout State) {
@@ -40,7 +42,7 @@ indirect enum PreTokenizer: Sendable {
     _ state: inout State, _ pattern: TextPattern, _ behavior: SplitBehavior, _ isInverted: Bool
   ) {
     var pieces: [Range<Int>] = []
-    pieces.reserveCapacity(max(state.pieces.count, state.text.bytes.count / 4))
+    pieces.reserveCapacity(max(state.pieces.count, state.byteCount / 4))
     for piece in state.pieces {
       if case .words(let words) = pattern, behavior.keepsEveryMatch(isInverted), !state.isByteLevel {
         words.split(state.text.bytes, piece, into: &pieces)
@@ -88,7 +90,7 @@ indirect enum PreTokenizer: Sendable {
   private static func rewritePieces(
     _ state: inout State, _ rewrite: (inout AlignedText.Rewriter, AlignedText, Range<Int>) -> Void
   ) {
-    var rewriter = AlignedText.Rewriter(state.text)
+    var rewriter = AlignedText.Rewriter(state.text, capacity: state.byteCount * 3 / 2)
     for place in state.pieces.indices {
       let start = rewriter.count
       rewrite(&rewriter, state.text, state.pieces[place])

@@ -40,6 +40,7 @@ enum TextPattern: Sendable {
     var isMatch: Bool
   }
 
+  /// - Parameter regex: in Oniguruma's syntax, as tokenizer.json has it.
   /// - Throws: `.unsupported` for a regular expression that ICU cannot read.
   init(regex: String) throws(SwiftletError) {
     if let known = WordPattern(regex: regex) {
@@ -47,10 +48,27 @@ enum TextPattern: Sendable {
       return
     }
     do {
-      self = .regex(try NSRegularExpression(pattern: regex))
+      self = .regex(try NSRegularExpression(pattern: Self.icuPattern(regex)))
     } catch {
       throw SwiftletError(.unsupported, "tokenizer: the regular expression '\(regex)' cannot be read")
     }
+  }
+
+  /// Oniguruma counts no zero-width joiner among the word characters `\w`, ICU does.
+  private static func icuPattern(_ regex: String) -> String {
+    let word = #"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}"#
+    var pattern = ""
+    var rest = regex[...]
+    while let escape = rest.firstIndex(of: "\\") {
+      pattern += rest[..<escape]
+      switch rest[escape...].prefix(2) {
+      case #"\w"#: pattern += "[\(word)]"
+      case #"\W"#: pattern += "[^\(word)]"
+      case let other: pattern += other
+      }
+      rest = rest[escape...].dropFirst(2)
+    }
+    return pattern + rest
   }
 
   /// `bytes[range]` cut into matches and what lies between them; parts are never empty.

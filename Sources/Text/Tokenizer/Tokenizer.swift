@@ -21,6 +21,8 @@ public struct Tokenizer: Sendable {
   public let eosToken: RoleToken?
   public let padToken: RoleToken?
   public let unkToken: RoleToken?
+  /// Ends a turn of a conversation, where a GGUF file names such a token.
+  public let eotToken: RoleToken?
 
   let core: TokenizerCore
 
@@ -30,6 +32,7 @@ public struct Tokenizer: Sendable {
     var eos: Int32?
     var pad: Int32?
     var unk: Int32?
+    var eot: Int32?
   }
 
   init(core: TokenizerCore, roles: Roles) {
@@ -42,6 +45,7 @@ public struct Tokenizer: Sendable {
     eosToken = token(roles.eos)
     padToken = token(roles.pad)
     unkToken = token(roles.unk)
+    eotToken = token(roles.eot)
   }
 
   // MARK: - Text to tokens

@@ -8,6 +8,8 @@ final class TokenizerCore: Sendable {
   let preTokenizer: PreTokenizer?
   let decoder: TokenDecoder
   let frame: TokenFrame
+  /// Highest token id + 1.
+  let vocabularySize: Int
   /// Added tokens by id, and the ids by content.
   private let added: [Int32: AddedToken]
   private let addedIDs: [[UInt8]: Int32]
@@ -28,6 +30,7 @@ final class TokenizerCore: Sendable {
     self.preTokenizer = preTokenizer
     self.decoder = decoder
     self.frame = frame
+    vocabularySize = max(model.vocabulary.spellings.count, added.reduce(0) { max($0, Int($1.id) + 1) })
     self.added = Dictionary(added.map { ($0.id, $0) }, uniquingKeysWith: { _, last in last })
     addedIDs = Dictionary(
       added.map { (Array($0.content.utf8), $0.id) }, uniquingKeysWith: { first, _ in first })
@@ -131,10 +134,6 @@ final class TokenizerCore: Sendable {
   }
 
   // MARK: - Tokens
-
-  var vocabularySize: Int {
-    max(model.vocabulary.spellings.count, Int(added.keys.max() ?? -1) + 1)
-  }
 
   func isSpecial(_ id: Int32) -> Bool { added[id]?.isSpecial ?? false }
 

@@ -69,7 +69,10 @@ extension PreTokenizer {
       let isIndividual = json["individual_digits"]?.bool ?? false
       self = .split(.characters(.number), isIndividual ? .isolated : .contiguous, isInverted: false)
     case "Metaspace": self = try Self.metaspace(json)
-    case "Whitespace": self = .split(try TextPattern(regex: #"\w+|[^\w\s]+"#), .removed, isInverted: true)
+    case "Whitespace":
+      // Unlike the patterns of `Split`, this one counts the zero-width joiners as part of a word.
+      let words = try TextPattern(regex: #"[\w\u200C\u200D]+|[^\w\s\u200C\u200D]+"#)
+      self = .split(words, .removed, isInverted: true)
     case "WhitespaceSplit": self = .split(.characters(.whitespace), .removed, isInverted: false)
     case "Punctuation":
       self = .split(.characters(.punctuation), try Self.behavior(json), isInverted: false)

@@ -6,7 +6,7 @@
 Each family is one trained vocabulary; a variant replaces some parts of its tokenizer.json. Expected ids and
 texts are those of Hugging Face `tokenizers`, or of `sentencepiece` for the score-driven vocabulary.
 """
-import io, json, os, random, re, sys
+import io, itertools, json, os, random, re, sys
 import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -52,6 +52,20 @@ PATTERNS = {
     "tekken": PREFIX + UPPER + "*" + LOWER + "+|" + PREFIX + UPPER + "+" + LOWER + r"*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*" + REST,
     "other": r"\w+|[^\w\s]{1,2}|\s",
 }
+CASED = (r"A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝ"
+         + "\u1f5f-\u1f7dᾀ-ᾴᾶ-ᾼ\u1fbeῂ-ῄῆ-ῌ\u1fd0-\u1fd3\u1fd6-\u1fdbῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212a-\u212dℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭ"
+         + "Ꚁ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃")
+# Names of pre-tokenizers in GGUF files, with patterns to split by one after the other.
+GGUF = {"default": [r"[\p{P}\$\+<=>\^~\|]+", PATTERNS["gpt2"], r"\p{N}+", "[0-9][0-9][0-9]"], "gpt-2": [PATTERNS["gpt2"]],
+        "smollm": [r"\p{N}", PATTERNS["gpt2"]], "qwen2": [PATTERNS["qwen2"]], "glm4": [PATTERNS["llama3"]], "qwen35": [PATTERNS["qwen35"]],
+        "gpt-4o": [PATTERNS["o200k"]], "falcon": [r"[\p{P}\$\+<=>\^~\|`]+", PATTERNS["gpt2"], "[0-9][0-9][0-9]"],
+        "deepseek-llm": [r"[\r\n]", r"\s?[" + CASED + "]+", r"\s?[!-/:-~！-／：-～‘-‟\u3000-。]+", r"\s+$", "[一-龥ࠀ-一가-\ud7ff]+", r"\p{N}+"],
+        "deepseek-coder": [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-\ud7ff]+", r"\p{N}"],
+        "deepseek-v3": [r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+",
+                        r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*""" + REST],
+        "bloom": [r" ?[^(\s|.,!?…。，、।۔،)]+"], "viking": [r" ?[^(\s|.,!?…。，、।۔،)]+", r"\p{N}"],
+        "seed-coder": [CONTRACTION + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+" + REST],
+        "bailingmoe": [r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"]}
 ADDED = [AddedToken("<|endoftext|>", special=True), AddedToken("<|im_start|>", special=True), AddedToken("<|im_end|>", special=True),
          AddedToken("<mask>", lstrip=True, special=True), AddedToken("<pad>", lstrip=True, rstrip=True, special=True),
          AddedToken("wor", single_word=True, normalized=False), AddedToken("<sep>", rstrip=True, normalized=True), AddedToken(" ==", normalized=True)]
@@ -89,14 +103,13 @@ def byte_level():
         "smollm": [sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])],
         "falcon": [sequence([pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.ByteLevel(add_prefix_space=False),
                              pre_tokenizers.Digits(), split("[0-9][0-9][0-9]")])],
-        "deepseek-v3": [normalizers.Sequence([]), sequence([split(r"\p{N}{1,3}"), split("[一-龥぀-ゟ゠-ヿ]+"), split(
-            r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""), plain])],
         "words": [normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]), sequence([pre_tokenizers.Whitespace(), plain])],
         "bert": [normalizers.NFKC(), sequence([pre_tokenizers.BertPreTokenizer(), plain])],
         "trimmed": [normalizers.Sequence([normalizers.NFKD(), normalizers.Strip()]), sequence([pre_tokenizers.WhitespaceSplit(), plain])],
         "previous": [sequence([pre_tokenizers.Split(" ", "merged_with_previous"), plain])],
         "next": [sequence([pre_tokenizers.Split("l", "merged_with_next"), pre_tokenizers.Punctuation("merged_with_previous"), plain])],
     }
+    for name, patterns in GGUF.items(): variants["gguf " + name] = [sequence([split(p) for p in patterns] + [plain])]
     return tokenizer, variants
 
 
@@ -141,13 +154,26 @@ def apply(tokenizer, parts):
     return changes, Tokenizer.from_str(json.dumps(state))
 
 
+def is_mixed(tokens):
+    """Whether a run of byte tokens holds both characters and other bytes: Hugging Face drops those characters,
+    sentencepiece (and Swiftlet) keep them."""
+    for is_byte, run in itertools.groupby(tokens, lambda token: re.fullmatch("<0x..>", token) is not None):
+        if is_byte:
+            data = bytes(int(token[3:5], 16) for token in run)
+            if data.decode(errors="ignore") not in ("", data.decode(errors="replace")): return True
+    return False
+
+
 def variant(tokenizer, texts, rng, id_lists):
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     framed = tokenizer.encode(texts[0]).ids
     decoded = [tokenizer.decode(i, skip_special_tokens=False) for i in ids]
-    # A run of byte tokens that is partly characters: Hugging Face drops those, sentencepiece (and we) keep them.
-    usable = [i for i in range(tokenizer.get_vocab_size()) if not re.match("<0x[0-7].>", tokenizer.id_to_token(i))]
-    lists = [[rng.choice(usable) for _ in range(rng.randint(1, 8))] for _ in range(id_lists)]
+    lists = []
+    special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
+    while len(lists) < id_lists:
+        ids_at_random = [rng.randrange(tokenizer.get_vocab_size()) for _ in range(rng.randint(1, 8))]
+        tokens = [tokenizer.id_to_token(i) for i in ids_at_random]
+        if not is_mixed(tokens) and not is_mixed([token for token in tokens if token not in special]): lists.append(ids_at_random)
     return {"ids": ids, "framed": framed, "decoded": {str(i): d for i, (d, t) in enumerate(zip(decoded, texts)) if d != t},
             "lists": [{"ids": i, "text": tokenizer.decode(i, skip_special_tokens=False), "plain": tokenizer.decode(i)} for i in lists]}
 
@@ -176,7 +202,7 @@ def scored(texts, id_lists):
     texts = [t for t in texts if not any(s in t for s in ("<s>", "</s>", "<unk>", "<|im_end|>", "<sep>", "\0"))]
     ids = [sp.encode(t) for t in texts]
     rng = random.Random(8)
-    lists = [[rng.choice([rng.randrange(3, len(sp)), sp.piece_to_id(f"<0x{rng.randrange(256):02X}>")]) for _ in range(8)] for _ in range(id_lists)]
+    lists = [[rng.choice([rng.randrange(4, len(sp)), sp.piece_to_id(f"<0x{rng.randrange(256):02X}>")]) for _ in range(8)] for _ in range(id_lists)]
     return {"tokens": [sp.id_to_piece(i) for i in range(len(sp))], "scores": [sp.get_score(i) for i in range(len(sp))],
             "types": [kind(i) for i in range(len(sp))], "texts": texts, "ids": ids, "decoded": [sp.decode(i) for i in ids],
             "lists": [{"ids": i, "text": sp.decode(i)} for i in lists]}
