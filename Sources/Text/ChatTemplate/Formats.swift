@@ -16,10 +16,11 @@ extension Jinja {
 
     func format(_ value: Value) throws(Failure) -> String {
       try Limits.check(text: Swift.max(width, precision ?? 0), times: 4)
+      let isCharacter = type == "c" && value.asString?.unicodeScalars.count == 1
       let isNumber = value.asDouble != nil && type != "s" && type != "r"
       if case .bool = value, type == nil { return try padded(try value.text(), isNumber: false) }
       guard isNumber else {
-        if let type, !["s", "r", "a"].contains(type) {
+        if let type, !["s", "r", "a"].contains(type), !isCharacter {
           throw Failure("the format '\(type)' needs a number, not \(value.typeName)")
         }
         var text = type == "r" ? try value.representation() : try value.text()

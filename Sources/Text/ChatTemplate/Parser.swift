@@ -94,7 +94,10 @@ extension Jinja {
       case "break", "continue":
         if loopDepth == 0 { throw Failure("'\(keyword)' outside a loop", at: start) }
         kind = keyword == "break" ? .leaveLoop : .nextIteration
-      case "print": kind = .output(try parseTuple())
+      case "print":
+        var values = [try parseExpression()]
+        while takeSymbol(",") { values.append(try parseExpression()) }
+        kind = .output(Expression(kind: .concatenation(values), span: through(start)))
       case "import", "from", "include", "extends", "block":
         throw Failure(
           "'\(keyword)' needs templates in several files; a chat template is one file", at: start,

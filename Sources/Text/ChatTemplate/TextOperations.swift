@@ -63,7 +63,7 @@ extension String {
       rest = fromRight ? rest.dropTrailing { $0.isPythonSpace } : rest.drop { $0.isPythonSpace }
       if rest.isEmpty { break }
       if words.count == limit {
-        words.append(String(Substring(rest)).stripped(left: fromRight, right: false))
+        words.append(String(Substring(rest)))
         break
       }
       if fromRight {

@@ -27,11 +27,13 @@ extension Jinja {
     var message: String {
       switch self {
       case .name(let name): "'\(name)' is undefined"
-      case .attribute(let name, let type): "'\(type) object' has no attribute '\(name)'"
-      case .element(let key, let type): "\(type) object has no element \(key)"
+      case .attribute(let name, let type): "'\(Self.object(type))' has no attribute '\(name)'"
+      case .element(let key, let type): "\(Self.object(type)) has no element \(key)"
       case .because(let reason): reason
       }
     }
+
+    private static func object(_ type: String) -> String { type == "NoneType" ? "None" : type + " object" }
   }
 
   /// Something that can refer to itself; the interpreter empties all of them when it is done, so that no
