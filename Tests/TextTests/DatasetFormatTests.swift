@@ -340,10 +340,11 @@ struct FormatCase: Sendable, CustomTestStringConvertible {
     #expect(try build([try folder.file("a.jsonl", pairs(30))], options, cacheFolder: cacheFolder) != first)
     #expect(try build([try folder.file("a.jsonl", pairs(31))], cacheFolder: cacheFolder) != first)
     #expect(try files() == 3)
-    _ = try TokenizedDataset.build(
-      files: [try folder.file("a.jsonl", pairs(30))], tokenizer: try Tokenizer.fixture(),
-      chatTemplate: try ChatTemplate(source: ChatTemplate.chatML), options: DatasetOptions(),
-      cacheFolder: cacheFolder)
-    #expect(try files() == 4)
+    for source in [ChatTemplate.chatML, ChatTemplate.chatML + " "] {
+      _ = try TokenizedDataset.build(
+        files: [try folder.file("a.jsonl", pairs(30))], tokenizer: try Tokenizer.fixture(),
+        chatTemplate: try ChatTemplate(source: source), options: DatasetOptions(), cacheFolder: cacheFolder)
+    }
+    #expect(try files() == 5)
   }
 }

@@ -171,6 +171,24 @@ struct MaskCase: Sendable, CustomTestStringConvertible {
       ])
   }
 
+  /// A turn without an opening of its own must not reach back to that of the turn before.
+  @Test func keepsTurnsApart() throws {
+    let source = """
+      {% for m in messages %}{% if loop.first or m.role != 'assistant' or loop.previtem.role != 'tool' %}\
+      {{ '<|im_start|>' + m.role + '\\n' }}{% endif %}\
+      {{ m.content + '<|im_end|>\\n' }}{% endfor %}\
+      {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+      """
+    let messages: JSON = [
+      ["role": "user", "content": "one"], ["role": "assistant", "content": "two"],
+      ["role": "tool", "content": "warm"], ["role": "assistant", "content": "fine"],
+      ["role": "user", "content": "one"], ["role": "assistant", "content": "four"],
+    ]
+    let row = try #require(
+      try encoder(source, .messages(column: "m"), DatasetOptions()).encode(["m": messages]))
+    #expect(try trained(row) == ["two<|im_end|>", "fine<|im_end|>", "four<|im_end|>"])
+  }
+
   @Test func countsOnlyMessagesWithWeight() throws {
     let messages: JSON = [
       ["role": "user", "content": "user"], ["role": "assistant", "content": "four", "weight": 0],
