@@ -99,19 +99,13 @@ struct ResponseMarker: Sendable {
     guard let frame, let place = locate(turn, chat, text) else { return nil }
     let utf8 = text.utf8
     let byte = { utf8.distance(from: utf8.startIndex, to: $0) }
-    var start = place.start
-    // The turn's own opening: no turn ends between it and the place found.
-    let opened = frame.opening.isEmpty ? nil : utf8.prefix(start).ranges(of: frame.opening.utf8).last
-    if let opened {
-      let between = utf8[opened.upperBound...].prefix(start - byte(opened.upperBound))
-      if frame.closing.isEmpty || between.firstRange(of: frame.closing.utf8) == nil {
-        start = byte(opened.upperBound)
-      } else if place.contentEnd == nil {
-        return nil
-      }
-    } else if place.contentEnd == nil {
-      return nil
+    // The opening before the place found is the turn's own if no turn ends between them.
+    let opening = frame.opening.isEmpty ? nil : utf8.prefix(place.start).ranges(of: frame.opening.utf8).last
+    let opened = opening.map { byte($0.upperBound) }.flatMap { opened in
+      let between = utf8.dropFirst(opened).prefix(place.start - opened)
+      return frame.closing.isEmpty || between.firstRange(of: frame.closing.utf8) != nil ? nil : opened
     }
+    guard let start = opened ?? (place.contentEnd == nil ? nil : place.start) else { return nil }
     if turn == chat.messages.count - 1 { return start..<utf8.count }
     if frame.closing.isEmpty { return place.contentEnd.map { start..<$0 } }
     // Calls of functions may stand between the content and the end of the turn.
