@@ -22,7 +22,7 @@ TEXTS = [
     "12345678901234567890 3.14159 1e-10 ١٢٣ ½ Ⅷ ²", "a" * 60, "", " ", "\n", "\r\nWindows\r\nlines\r\n", " \n ", "\t\tx",
     "x \n\n  y", "<|im_start|>user\nhi<|im_end|>\n", "a <mask>  b<mask>c <pad> \n d", "wor word wor. swor wor", "x<sep>  y <sep>z",
     "Ünïcödé ñandú", "U\u0308n\u0304i e\u0301\u0323 \u0301x", "I'll we've they'd it's CAN'T I'M 'S 'ſ x'\u017f 're'", "don't'll''s",
-    "x\u00a0y\u2003z\u200bw\u3000v\u0085u\u2028t", " \u00a0a \u3000 b", "HelloWorld HELLOWorld helloWORLD ǅungla ʰaʰA ªº",
+    "x\u00a0y\u2003z\u200bw\u3000v\u0085u\u2028t", " \u00a0a \u3000 b", "HelloWorld HELLOWorld helloWORLD ǅungla ʰaʰA ªº ABʰCD XY語ZW \u0301AB",
     "!!! ?!\n\n//\n/x --\r\n(a)[b]{c}", "SELECT * FROM t WHERE a >= 10 AND b LIKE '%x%';", "ﬁ ﬃ Ⅳ ㎏ ｶﾞ ㄱㅏ 각 \u1100\u1161\u11a8 Å",
     "İstanbul ẞ ΑΣ", "नमस्ते दुनिया ไทย", "▁under ▁▁ score▁", "a == b==  ==", "<0x41><0xE4> <s> </s> <unk>", "\x00\x01\x7f \ufeff\ufffd\U0010ffff",
 ]
