@@ -117,7 +117,9 @@ enum TokenizerFixture {
         gguf: GGUFVocabulary(
           model: "gpt2", pre: String(variant.dropFirst(5)), tokens: tokens, tokenTypes: types, merges: merges)
       )
-      for (place, text) in family.texts.enumerated() where !untouched.contains(where: text.contains) {
+      for (place, text) in family.texts.enumerated() {
+        // By characters, as `contains` has it, a token that a combining mark follows would not be found.
+        if untouched.contains(where: { text.range(of: $0, options: .literal) != nil }) { continue }
         let reference = try TokenizerFixture.ids(expected["ids"]?.array?[place])
         #expect(tokenizer.encode(text) == reference, "\(variant): \(text.debugDescription)")
         compared += 1

@@ -146,6 +146,21 @@ import Testing
     for text in sentencePiece.texts { #expect(slow.encode(text) == fast.encode(text)) }
   }
 
+  /// More words than the cache has slots; with offsets nothing is cached.
+  @Test func theWordCacheChangesNothing() throws {
+    let tokenizer = try Tokenizer(tokenizerJSON: byteLevel.json("gpt2"))
+    let text = (0..<40_000).map { " w\(String($0 * 7919 % 65_536, radix: 36))" }.joined()
+    for _ in 0..<2 { #expect(tokenizer.encode(text) == tokenizer.encodeWithOffsets(text).ids) }
+  }
+
+  @Test func equalScoresMergeFromTheLeft() throws {
+    let tokenizer = try Tokenizer(
+      gguf: GGUFVocabulary(
+        model: "llama", tokens: ["a", "b", "c", "bc", "ab"], scores: [0, 0, 0, -1, -1], addSpacePrefix: false)
+    )
+    #expect(tokenizer.encode("abc") == [4, 2])
+  }
+
   @Test func manyThreadsEncodeAtOnce() async throws {
     let tokenizer = try Tokenizer(tokenizerJSON: byteLevel.json("gpt2"))
     let texts = byteLevel.texts

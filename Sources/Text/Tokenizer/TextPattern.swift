@@ -40,23 +40,29 @@ enum TextPattern: Sendable {
     var isMatch: Bool
   }
 
-  /// - Parameter regex: in Oniguruma's syntax, as tokenizer.json has it.
+  /// Whose idea of `\w` a regular expression has.
+  enum Dialect {
+    /// Patterns in tokenizer.json.
+    case oniguruma
+    /// Unicode Technical Standard 18, Annex C: ICU, and Rust's `regex`.
+    case unicode
+  }
+
   /// - Throws: `.unsupported` for a regular expression that ICU cannot read.
-  init(regex: String) throws(SwiftletError) {
+  init(regex: String, dialect: Dialect = .oniguruma) throws(SwiftletError) {
     if let known = WordPattern(regex: regex) {
       self = .words(known)
       return
     }
-    do {
-      self = .regex(try NSRegularExpression(pattern: Self.icuPattern(regex)))
-    } catch {
+    let pattern = dialect == .oniguruma ? Self.icuPattern(regex) : regex
+    do { self = .regex(try NSRegularExpression(pattern: pattern)) } catch {
       throw SwiftletError(.unsupported, "tokenizer: the regular expression '\(regex)' cannot be read")
     }
   }
 
-  /// Oniguruma counts no zero-width joiner among the word characters `\w`, ICU does.
+  /// Spells out Oniguruma's `\w`: it holds no zero-width joiners, but the superscripts and fractions of Latin-1.
   private static func icuPattern(_ regex: String) -> String {
-    let word = #"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}"#
+    let word = #"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u00B2\u00B3\u00B9\u00BC-\u00BE"#
     var pattern = ""
     var rest = regex[...]
     while let escape = rest.firstIndex(of: "\\") {

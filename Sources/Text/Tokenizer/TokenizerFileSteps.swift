@@ -70,8 +70,7 @@ extension PreTokenizer {
       self = .split(.characters(.number), isIndividual ? .isolated : .contiguous, isInverted: false)
     case "Metaspace": self = try Self.metaspace(json)
     case "Whitespace":
-      // Unlike the patterns of `Split`, this one counts the zero-width joiners as part of a word.
-      let words = try TextPattern(regex: #"[\w\u200C\u200D]+|[^\w\s\u200C\u200D]+"#)
+      let words = try TextPattern(regex: #"\w+|[^\w\s]+"#, dialect: .unicode)
       self = .split(words, .removed, isInverted: true)
     case "WhitespaceSplit": self = .split(.characters(.whitespace), .removed, isInverted: false)
     case "Punctuation":

@@ -22,9 +22,9 @@ TEXTS = [
     "12345678901234567890 3.14159 1e-10 ١٢٣ ½ Ⅷ ²", "a" * 60, "", " ", "\n", "\r\nWindows\r\nlines\r\n", " \n ", "\t\tx",
     "x \n\n  y", "<|im_start|>user\nhi<|im_end|>\n", "a <mask>  b<mask>c <pad> \n d", "wor word wor. swor wor", "x<sep>  y <sep>z",
     "Ünïcödé ñandú", "U\u0308n\u0304i e\u0301\u0323 \u0301x", "I'll we've they'd it's CAN'T I'M 'S 'ſ x'\u017f 're'", "don't'll''s",
-    "x\u00a0y\u2003z\u200bw\u3000v\u0085u\u2028t", " \u00a0a \u3000 b", "HelloWorld HELLOWorld helloWORLD ǅungla ʰaʰA ªº",
+    "x\u00a0y\u2003z\u200bw\u3000v\u0085u\u2028t", " \u00a0a \u3000 b", "HelloWorld HELLOWorld helloWORLD ǅungla ʰaʰA ªº ABʰCD XY語ZW \u0301AB",
     "!!! ?!\n\n//\n/x --\r\n(a)[b]{c}", "SELECT * FROM t WHERE a >= 10 AND b LIKE '%x%';", "ﬁ ﬃ Ⅳ ㎏ ｶﾞ ㄱㅏ 각 \u1100\u1161\u11a8 Å",
-    "İstanbul ẞ ΑΣ", "नमस्ते दुनिया ไทย", "▁under ▁▁ score▁", "a == b==  ==", "<0x41><0xE4> <s> </s> <unk>", "\x00\x01\x7f \ufeff\ufffd\U0010ffff",
+    "İstanbul ẞ ΑΣ", "नमस्ते दुनिया ไทย", "▁under ▁▁ score▁", "a == b==  ==", "m\u00b2|' ½!a\u200db", "<0x41><0xE4> <s> </s> <unk>", "\x00\x01\x7f \ufeff\ufffd\U0010ffff",
 ]
 ALPHABET = (list("aAbeEst'ldvmrRLXyz019 \n\r\t/!.-_<>|▁") * 3 + list("é\u0301\u0323ñßſİΣσЖжǅʰª中語가ㄱकि्ไ٣½Ⅷ²\u00a0\u2003\u3000\u0085\u200b\u200d€“…🦥👩")
             + ["<mask>", "<|im_end|>", "  ", "'ll", "'S", "wor", "<sep>"])
@@ -202,7 +202,7 @@ def scored(texts, id_lists):
     texts = [t for t in texts if not any(s in t for s in ("<s>", "</s>", "<unk>", "<|im_end|>", "<sep>", "\0"))]
     ids = [sp.encode(t) for t in texts]
     rng = random.Random(8)
-    lists = [[rng.choice([rng.randrange(4, len(sp)), sp.piece_to_id(f"<0x{rng.randrange(256):02X}>")]) for _ in range(8)] for _ in range(id_lists)]
+    lists = [[rng.choice([rng.randrange(4, len(sp)), sp.piece_to_id(f"<0x{rng.randrange(128, 256):02X}>")]) for _ in range(8)] for _ in range(id_lists)]
     return {"tokens": [sp.id_to_piece(i) for i in range(len(sp))], "scores": [sp.get_score(i) for i in range(len(sp))],
             "types": [kind(i) for i in range(len(sp))], "texts": texts, "ids": ids, "decoded": [sp.decode(i) for i in ids],
             "lists": [{"ids": i, "text": sp.decode(i)} for i in lists]}
