@@ -30,7 +30,9 @@ let logitsFile = try SafetensorsFile(path: reference + "/logits.safetensors")
 let table = try spec.rotary.table(positions: 2048, headSize: spec.headSize, on: cpu)
 for i in 0..<3 {
   let expected = try logitsFile.required("logits.\(i)").floats()
-  let ids: [Int32] = try logitsFile.required("ids.\(i)").withBytes { b in (0..<b.count / 4).map { b.loadUnaligned(fromByteOffset: 4 * $0, as: Int32.self) } }
+  let ids: [Int32] = try logitsFile.required("ids.\(i)").withBytes { b in
+    (0..<b.count / 4).map { b.loadUnaligned(fromByteOffset: 4 * $0, as: Int32.self) }
+  }
   let n = ids.count
   let (b1, idT) = try ints(ids)
   let (b2, pos) = try ints((0..<Int32(n)).map { $0 })
@@ -41,7 +43,9 @@ for i in 0..<3 {
   for dtype in [DType.f32, .bf16] {
     let t = now()
     try Step.runOnce(on: cpu) { s in
-      let h = model.hidden(idT, Rows(positions: pos, segments: Segments(table: seg, longest: n), rotary: table), s, compute: dtype)
+      let h = model.hidden(
+        idT, Rows(positions: pos, segments: Segments(table: seg, longest: n), rotary: table), s,
+        compute: dtype)
       s.copy(model.logits(h, s), into: logits)
     }
     var num = 0.0, den = 0.0
@@ -68,7 +72,8 @@ for dtype in [DType.f32, .bf16] {
   }
   cpu.zero(parameters.allGradients)
   let mB = try cpu.allocate(bytes: parameters.bytes), vB = try cpu.allocate(bytes: parameters.bytes)
-  let m = Tensor(mB, rows: 1, columns: parameters.count, dtype: .f32), v = Tensor(vB, rows: 1, columns: parameters.count, dtype: .f32)
+  let m = Tensor(mB, rows: 1, columns: parameters.count, dtype: .f32),
+    v = Tensor(vB, rows: 1, columns: parameters.count, dtype: .f32)
   cpu.zero(m); cpu.zero(v)
   var plan: Plan? = nil
   var arena: Buffer? = nil
@@ -79,19 +84,26 @@ for dtype in [DType.f32, .bf16] {
       ids += r; labels += Array(r.dropFirst()) + [ignoredLabel]; positions += (0..<Int32(r.count)).map { $0 }
       seg += [Int32(128 * i), 128, Int32(128 * i), 128]
     }
-    let (b1, idT) = try ints(ids), (b2, labT) = try ints(labels), (b3, posT) = try ints(positions), (b4, _) = try ints(seg)
+    let (b1, idT) = try ints(ids), (b2, labT) = try ints(labels), (b3, posT) = try ints(positions),
+      (b4, _) = try ints(seg)
     let segT = Tensor(b4, rows: 4, columns: 4, dtype: .i32)
     let (b5, wT) = try floatsT([Float](repeating: 1 / Float(4 * 127), count: T))
     let (b6, lossT) = try floatsT([Float](repeating: 0, count: T))
-    let batch = TrainingBatch(ids: idT, labels: labT, rowWeights: wT, rows: Rows(positions: posT, segments: Segments(table: segT, longest: 128), rotary: table))
+    let batch = TrainingBatch(
+      ids: idT, labels: labT, rowWeights: wT,
+      rows: Rows(positions: posT, segments: Segments(table: segT, longest: 128), rotary: table))
     let policy = [Checkpointing](repeating: [.keep, .elementwise, .full][step % 3], count: 30)
     let t = now()
-    let plan = Step.plan(on: cpu) { model.lossAndGradients(batch, $0, compute: dtype, checkpointing: policy, into: lossT) }
+    let plan = Step.plan(on: cpu) {
+      model.lossAndGradients(batch, $0, compute: dtype, checkpointing: policy, into: lossT)
+    }
     let t1 = now()
     let arena = try cpu.allocate(bytes: plan.bytes)
     memset(arena.base, 0xff, arena.count)
     let t2 = now()
-    Step.run(plan, in: arena, on: cpu) { model.lossAndGradients(batch, $0, compute: dtype, checkpointing: policy, into: lossT) }
+    Step.run(plan, in: arena, on: cpu) {
+      model.lossAndGradients(batch, $0, compute: dtype, checkpointing: policy, into: lossT)
+    }
     let t3 = now()
     let loss = lossT.hostFloats.reduce(0.0) { $0 + Double($1) } / Double(4 * 127)
     let norm = cpu.sumOfSquares(parameters.allGradients).squareRoot()
@@ -106,9 +118,14 @@ for dtype in [DType.f32, .bf16] {
       }
       print("worst gradient error", worst)
     }
-    cpu.adamW(AdamWUpdate(learningRate: 5e-4, weightDecay: 0.01, step: step + 1), parameters: parameters.allValues, gradients: parameters.allGradients, m: m, v: v)
+    cpu.adamW(
+      AdamWUpdate(learningRate: 5e-4, weightDecay: 0.01, step: step + 1), parameters: parameters.allValues,
+      gradients: parameters.allGradients, m: m, v: v)
     cpu.zero(parameters.allGradients)
-    print(dtype, step, "loss", loss, "ref", trace["losses"]!.array![step].double!, "norm", norm, trace["grad_norms"]!.array![step].double!, "arena MB", plan.bytes >> 20, "lower", plan.lowerBound >> 20, "nosharing", plan.bytesWithoutSharing >> 20, "plan s", t1 - t, "run s", t3 - t2)
+    print(
+      dtype, step, "loss", loss, "ref", trace["losses"]!.array![step].double!, "norm", norm,
+      trace["grad_norms"]!.array![step].double!, "arena MB", plan.bytes >> 20, "lower", plan.lowerBound >> 20,
+      "nosharing", plan.bytesWithoutSharing >> 20, "plan s", t1 - t, "run s", t3 - t2)
     withExtendedLifetime((b1, b2, b3, b4, b5, b6)) {}
   }
   _ = plan; _ = arena

@@ -144,7 +144,8 @@ public struct Block {
     let (gate, up) = (saved.gateUp.columns(gate), saved.gateUp.columns(up))
     let activated =
       down.isTrained ? saved.activated ?? s.gatedActivation(activation, gate: gate, up: up) : nil
-    let dActivated = down.backward(narrowed(dy, like: saved.qkv, s), x: activated, h: saved.hDown, s, dropouts: rows.dropouts)!
+    let dActivated = down.backward(
+      narrowed(dy, like: saved.qkv, s), x: activated, h: saved.hDown, s, dropouts: rows.dropouts)!
     let dGateUp = s.make(saved.gateUp.rows, saved.gateUp.columns, saved.gateUp.dtype)
     s.gatedActivationBackward(
       activation, dActivated, gate: gate, up: up, dGate: dGateUp.columns(self.gate),
@@ -160,7 +161,8 @@ public struct Block {
   private func backwardAttention(
     _ dMiddle: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step, needsInputGradient: Bool
   ) -> Tensor? {
-    let dMix = output.backward(narrowed(dMiddle, like: saved.qkv, s), x: saved.mix, h: saved.hOutput, s, dropouts: rows.dropouts)!
+    let dMix = output.backward(
+      narrowed(dMiddle, like: saved.qkv, s), x: saved.mix, h: saved.hOutput, s, dropouts: rows.dropouts)!
     let dQKV = s.make(saved.qkv.rows, saved.qkv.columns, saved.qkv.dtype)
     let (dQ, dK) = (dQKV.columns(queries), dQKV.columns(keys))
     s.attentionBackward(

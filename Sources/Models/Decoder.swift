@@ -124,7 +124,8 @@ public struct Decoder {
       let labels = batch.labels.columns(rows)
       let logsumexp = s.crossEntropy(logits, labels: labels, loss: loss.columns(rows))
       let dLogits = s.crossEntropyBackward(
-        logits, labels: labels, logsumexp: logsumexp, rowWeight: batch.rowWeights.columns(rows), output: dtype)
+        logits, labels: labels, logsumexp: logsumexp, rowWeight: batch.rowWeights.columns(rows), output: dtype
+      )
       _ = head.backward(
         dLogits, x: chunk, h: h, s, dropouts: batch.rows.dropouts, into: dHidden.rows(rows))
     }

@@ -77,7 +77,9 @@ public struct Linear {
   ///   - output: y's dtype; the residual's, or else x's, when nil.
   ///   - dropouts: nil outside training.
   /// - Returns: y and h, (T, sum of ranks), which backward needs.
-  public func forward(_ x: Tensor, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil, output: DType? = nil)
+  public func forward(
+    _ x: Tensor, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil, output: DType? = nil
+  )
     -> (y: Tensor, h: Tensor?)
   {
     let y = s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)

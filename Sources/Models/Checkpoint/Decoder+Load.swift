@@ -136,6 +136,7 @@ private struct Loader {
   private func wrongShape(_ name: TensorName, _ found: String, _ expected: String) -> SwiftletError {
     SwiftletError(
       .mismatch,
-      "\(file.path): tensor \"\(file.name(name))\" has the shape \(found), the configuration asks for \(expected)")
+      "\(file.path): tensor \"\(file.name(name))\" has the shape \(found), the configuration asks for \(expected)"
+    )
   }
 }

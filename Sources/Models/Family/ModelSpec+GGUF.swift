@@ -55,7 +55,8 @@ private struct GGUFReader {
   private func value(_ key: String) -> GGUFValue? { file.metadata["\(architecture).\(key)"] }
 
   private func wrong(_ key: String, _ expected: String) -> SwiftletError {
-    SwiftletError(.malformedFile, "\(file.path): metadata \(architecture).\(key) is missing or not \(expected)")
+    SwiftletError(
+      .malformedFile, "\(file.path): metadata \(architecture).\(key) is missing or not \(expected)")
   }
 
   func optionalInt(_ key: String) throws(SwiftletError) -> Int? {
