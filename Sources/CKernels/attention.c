@@ -38,9 +38,9 @@ static sw_matrix head_rows(sw_matrix m, int64_t head, int64_t head_size, int64_t
 static void pack(const sw_microkernel *kernel, sw_matrix m, sw_b_kind kind, int64_t depth, void *out,
                  void *scratch) {
   const int rows_are_columns = kind == SW_B_MATRIX_ROWS;
-  const sw_gemm g = {.b_kind = kind, .b = m};
+  const sw_term term = {.b_kind = kind, .b = m, .scale = 1};
   const sw_k_range k = {0, rows_are_columns ? m.columns : m.rows, depth};
-  sw_pack_b(&g, kernel->packed, k, 0, rows_are_columns ? m.rows : m.columns, out,
+  sw_pack_b(&term, kernel->packed, k, 0, rows_are_columns ? m.rows : m.columns, out,
             depth * SW_PANEL * packed_size(kernel), scratch);
 }
 

@@ -13,8 +13,8 @@ SW_KERNEL void sw_cross_entropy(sw_matrix logits, const int32_t *labels, double 
 SW_KERNEL void sw_cross_entropy_backward(sw_matrix logits, const int32_t *labels, double soft_cap,
                                          const void *logsumexp, const float *row_weight, double scale,
                                          sw_matrix d_logits, int64_t begin, int64_t end) {
-  SW_DISPATCH_MIXED(logits.dtype, d_logits.dtype, cross_entropy_backward, logits, labels, soft_cap, logsumexp, row_weight, scale,
-              d_logits, begin, end);
+  SW_DISPATCH_MIXED(logits.dtype, d_logits.dtype, cross_entropy_backward, logits, labels, soft_cap, logsumexp,
+                    row_weight, scale, d_logits, begin, end);
 }
 
 SW_KERNEL void sw_softmax(sw_matrix logits, double soft_cap, double temperature, float *probabilities,

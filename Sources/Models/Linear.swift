@@ -83,12 +83,15 @@ public struct Linear {
     -> (y: Tensor, h: Tensor?)
   {
     let y = s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)
-    let h = down.map { s.linear(masked(x, $0, s, dropouts), $0.weight) }
+    let h = down.map { s.linear(Factor(masked(x, $0, s, dropouts), $0.weight)) }
     for (part, range) in zip(parts, columns) {
-      let out = y.columns(range)
-      s.linear(x, part.weight, bias: part.bias, adding: residual?.columns(range), into: out)
+      let (out, adding) = (y.columns(range), residual?.columns(range))
       if let adapter = part.adapter, let h {
-        s.linear(h.columns(adapter.columns), adapter.up, alpha: adapter.scale, adding: out, into: out)
+        s.linear(
+          Factor(x, part.weight), Factor(h.columns(adapter.columns), adapter.up, scale: adapter.scale),
+          bias: part.bias, adding: adding, into: out)
+      } else {
+        s.linear(Factor(x, part.weight), bias: part.bias, adding: adding, into: out)
       }
     }
     return (y, h)
@@ -104,29 +107,41 @@ public struct Linear {
     _ dy: Tensor, x: Tensor?, h: Tensor?, _ s: Step, dropouts: Dropouts? = nil,
     needsInputGradient: Bool = true, into: Tensor? = nil
   ) -> Tensor? {
-    var dx: Tensor?
     for (part, range) in zip(parts, columns) {
-      let dyPart = dy.columns(range)
-      if let x, let gradient = part.weightGradient { s.linearWeightGradient(dyPart, x, addingTo: gradient) }
-      if let gradient = part.biasGradient { s.columnSum(dyPart, addingTo: gradient) }
-      if needsInputGradient { dx = s.linearInputGradient(dyPart, part.weight, adding: dx, into: dx ?? into) }
+      if let x, let gradient = part.weightGradient {
+        s.linearWeightGradient(dy.columns(range), x, addingTo: gradient)
+      }
+      if let gradient = part.biasGradient { s.columnSum(dy.columns(range), addingTo: gradient) }
     }
-    guard let down, let x, let h else { return dx }
+    let dh = backwardAdapters(dy, x: x, h: h, s, dropouts)
+    guard needsInputGradient else { return nil }
+    var factors = zip(parts, columns).map { Factor(dy.columns($1), $0.weight) }
+    guard let down, let dh else { return s.linearInputGradient(factors, into: into) }
+    guard let dropout = dropouts?.dropout(down.dropout, stream: dropoutStream) else {
+      factors.append(Factor(dh, down.weight))
+      return s.linearInputGradient(factors, into: into)
+    }
+    let dx = s.linearInputGradient(factors, into: into)
+    let dMasked = s.linearInputGradient([Factor(dh, down.weight)])
+    return s.add(s.dropout(dMasked, dropout, into: dMasked), dx, into: dx)
+  }
+
+  /// Adds the adapters' gradients and returns dh, (T, sum of ranks).
+  private func backwardAdapters(_ dy: Tensor, x: Tensor?, h: Tensor?, _ s: Step, _ dropouts: Dropouts?)
+    -> Tensor?
+  {
+    guard let down, let x, let h else { return nil }
     let dh = s.make(h.rows, h.columns, h.dtype)
     for (part, range) in zip(parts, columns) {
       guard let adapter = part.adapter else { continue }
       let dyPart = dy.columns(range)
       s.linearWeightGradient(
         dyPart, h.columns(adapter.columns), alpha: adapter.scale, addingTo: adapter.upGradient)
-      s.linearInputGradient(dyPart, adapter.up, alpha: adapter.scale, into: dh.columns(adapter.columns))
+      s.linearInputGradient(
+        [Factor(dyPart, adapter.up, scale: adapter.scale)], into: dh.columns(adapter.columns))
     }
     s.linearWeightGradient(dh, masked(x, down, s, dropouts), addingTo: down.gradient)
-    guard needsInputGradient, let sum = dx else { return nil }
-    guard let dropout = dropouts?.dropout(down.dropout, stream: dropoutStream) else {
-      return s.linearInputGradient(dh, down.weight, adding: sum, into: sum)
-    }
-    let dMasked = s.linearInputGradient(dh, down.weight)
-    return s.add(s.dropout(dMasked, dropout, into: dMasked), sum, into: sum)
+    return dh
   }
 
   private func masked(_ x: Tensor, _ down: Down, _ s: Step, _ dropouts: Dropouts?) -> Tensor {

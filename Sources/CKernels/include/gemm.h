@@ -1,6 +1,9 @@
 // Matrix products: activations by weights in any storage format, and activations by activations.
 //
-//   C (m, n) = alpha * A (m, k) * B (k, n) + bias (n) + addend (m, n)
+//   C (m, n) = alpha * sum over terms of A (m, k) * scale * B (k, n) + bias (n) + addend (m, n)
+//
+// A linear layer with a low-rank adapter is two terms, the input gradient of three layers that share an input
+// four or more: all are added up in registers, so C is written and rounded once.
 //
 // B is packed panel by panel into scratch memory on the way (decoded, if it is quantised), so that no weight
 // is ever materialised whole; every element of B is decoded once per product. A panel holds 16 columns:
@@ -18,12 +21,21 @@ typedef enum : int32_t {
 } sw_b_kind;
 
 typedef struct {
-  int64_t m, n, k;
-  sw_matrix a; // (m, k), or (k, m) with a_transposed; its dtype is the arithmetic's
+  int64_t k;
+  sw_matrix a; // (m, k), or (k, m) with a_transposed; its dtype, the same in all terms, is the arithmetic's
   int32_t a_transposed;
   sw_b_kind b_kind;
   sw_weight weight; // for SW_B_WEIGHT_ROWS and SW_B_WEIGHT
   sw_matrix b;      // for SW_B_MATRIX and SW_B_MATRIX_ROWS, of a's dtype
+  float scale;      // of a weight; 1 for matrices
+} sw_term;
+
+enum { SW_MAX_TERMS = 8 };
+
+typedef struct {
+  int64_t m, n;
+  sw_term terms[SW_MAX_TERMS];
+  int32_t term_count;
   float alpha;
   const float *bias;    // [n] or NULL
   sw_matrix addend;     // (m, n) of c's dtype; data NULL: none; may be c itself
