@@ -37,20 +37,30 @@ let T = 2048
 let dtype: DType = CommandLine.arguments.contains("f32") ? .f32 : .bf16
 let policyName = Checkpointing(rawValue: CommandLine.arguments.last!) ?? .keep
 var ids: [Int32] = [], labels: [Int32] = [], positions: [Int32] = [], seg: [Int32] = []
-for i in 0..<4 { let r = (0..<512).map { _ in Int32.random(in: 10..<49000) }
-  ids += r; labels += Array(r.dropFirst()) + [ignoredLabel]; positions += (0..<512).map { Int32($0) }; seg += [Int32(512 * i), 512, Int32(512 * i), 512] }
-let (b1, idT) = try ints(ids), (b2, labT) = try ints(labels), (b3, posT) = try ints(positions), (b4, _) = try ints(seg)
+for i in 0..<4 {
+  let r = (0..<512).map { _ in Int32.random(in: 10..<49000) }
+  ids += r; labels += Array(r.dropFirst()) + [ignoredLabel]; positions += (0..<512).map { Int32($0) };
+  seg += [Int32(512 * i), 512, Int32(512 * i), 512]
+}
+let (b1, idT) = try ints(ids), (b2, labT) = try ints(labels), (b3, posT) = try ints(positions),
+  (b4, _) = try ints(seg)
 let segT = Tensor(b4, rows: 4, columns: 4, dtype: .i32)
 let (b5, wT) = try floatsT([Float](repeating: 1 / Float(4 * 511), count: T))
 let (b6, lossT) = try floatsT([Float](repeating: 0, count: T))
-let batch = TrainingBatch(ids: idT, labels: labT, rowWeights: wT, rows: Rows(positions: posT, segments: Segments(table: segT, longest: 512), rotary: table))
+let batch = TrainingBatch(
+  ids: idT, labels: labT, rowWeights: wT,
+  rows: Rows(positions: posT, segments: Segments(table: segT, longest: 512), rotary: table))
 let policy = [Checkpointing](repeating: policyName, count: 30)
-let plan = Step.plan(on: cpu) { model.lossAndGradients(batch, $0, compute: dtype, checkpointing: policy, into: lossT) }
+let plan = Step.plan(on: cpu) {
+  model.lossAndGradients(batch, $0, compute: dtype, checkpointing: policy, into: lossT)
+}
 let arena = try cpu.allocate(bytes: plan.bytes)
 print("arena MB", plan.bytes >> 20)
 for _ in 0..<5 {
   let t2 = now()
-  Step.run(plan, in: arena, on: cpu) { model.lossAndGradients(batch, $0, compute: dtype, checkpointing: policy, into: lossT) }
+  Step.run(plan, in: arena, on: cpu) {
+    model.lossAndGradients(batch, $0, compute: dtype, checkpointing: policy, into: lossT)
+  }
   let d = now() - t2
   print("step", d, "tok/s", Double(T) / d)
 }

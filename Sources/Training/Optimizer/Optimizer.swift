@@ -39,7 +39,8 @@ public final class Optimizer {
   private let backend: any Backend
 
   /// Moments start at zero.
-  public init(_ settings: Settings, for parameters: Parameters, on backend: any Backend) throws(SwiftletError) {
+  public init(_ settings: Settings, for parameters: Parameters, on backend: any Backend) throws(SwiftletError)
+  {
     self.settings = settings
     self.parameters = parameters
     self.backend = backend
@@ -68,7 +69,7 @@ public final class Optimizer {
     var scale = 1.0
     // torch.nn.utils.clip_grad_norm_ adds the same small number.
     if let maximum = settings.maximumNorm { scale = min(1, maximum / (norm + 1e-6)) }
-    for range in parameters.decayRanges {
+    for range in parameters.runs {
       let update = AdamWUpdate(
         learningRate: learningRate, beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
         weightDecay: range.decays ? settings.weightDecay : 0, step: step, gradientScale: scale)
@@ -99,7 +100,9 @@ public final class Optimizer {
 
   // MARK: 8-bit state: two rows of scales, then two rows of codes
 
-  private static func scales(_ count: Int) -> Int { (count + AdamW8bitState.block - 1) / AdamW8bitState.block }
+  private static func scales(_ count: Int) -> Int {
+    (count + AdamW8bitState.block - 1) / AdamW8bitState.block
+  }
   private static func padded(_ count: Int) -> Int { scales(count) * AdamW8bitState.block }
 
   private func scales(_ index: Int) -> Tensor {

@@ -30,11 +30,14 @@ final class DeviceBatch {
     rotary = try spec.rotary.table(positions: length, headSize: spec.headSize, on: backend)
     let word = MemoryLayout<Int32>.size
     let lossBytes = rows * compute.arithmetic.size
-    memory = try backend.allocate(bytes: 8 * rows * word + lossBytes)
-    loss = Tensor(memory, rows: 1, columns: rows, dtype: compute.arithmetic)
+    let memory = try backend.allocate(bytes: 8 * rows * word + lossBytes)
     func vector(_ index: Int, _ dtype: DType) -> Tensor {
-      Tensor(memory, offset: lossBytes + index * rows * word, rows: 1, columns: rows, dtype: dtype)
+      Tensor(
+        memory, offset: lossBytes + index * lines * length * word, rows: 1, columns: lines * length,
+        dtype: dtype)
     }
+    self.memory = memory
+    loss = Tensor(memory, rows: 1, columns: rows, dtype: compute.arithmetic)
     ids = vector(0, .i32)
     labels = vector(1, .i32)
     positions = vector(2, .i32)

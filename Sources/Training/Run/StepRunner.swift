@@ -5,22 +5,6 @@ import Text
 
 /// Runs micro-batches forward and backward, all in one arena whose size is known before the first.
 final class StepRunner {
-  /// Device bytes by part, known before anything runs.
-  struct Memory {
-    /// Mapped or converted base weights.
-    var weights = 0
-    /// Trained parameters and their gradients.
-    var parameters = 0
-    var gradients = 0
-    var optimizer = 0
-    /// The arena: activations and the workspace of kernels.
-    var activations = 0
-    /// Token ids, labels, rotary tables.
-    var batch = 0
-
-    var total: Int { weights + parameters + gradients + optimizer + activations + batch }
-  }
-
   let model: Decoder
   let backend: any Backend
   let compute: DType
@@ -44,11 +28,13 @@ final class StepRunner {
     self.model = model
     self.backend = backend
     self.compute = compute
-    let device = try DeviceBatch(lines: lines, length: length, compute: compute, spec: model.spec, on: backend)
+    let device = try DeviceBatch(
+      lines: lines, length: length, compute: compute, spec: model.spec, on: backend)
     let evaluationDevice =
       evaluationLines == lines
       ? device
-      : try DeviceBatch(lines: evaluationLines, length: length, compute: compute, spec: model.spec, on: backend)
+      : try DeviceBatch(
+        lines: evaluationLines, length: length, compute: compute, spec: model.spec, on: backend)
     func plan(_ policy: [Checkpointing]) -> Plan {
       Step.plan(on: backend) { Self.train(model, device, $0, compute, policy, dropouts: nil) }
     }
