@@ -28,7 +28,7 @@ let package = Package(
     .target(name: "Text", dependencies: ["Basics"]),
 
     .target(name: "Training", dependencies: ["Basics", "Compute", "Models", "Text"]),
-    .target(name: "Generation", dependencies: ["Basics", "Compute", "Models", "Text"]),
+    .target(name: "Generation", dependencies: ["Basics", "CKernels", "Compute", "Models", "Text"]),
     .target(
       name: "Swiftlet", dependencies: ["Basics", "Compute", "Models", "Text", "Training", "Generation"]),
     .executableTarget(
@@ -43,6 +43,9 @@ let package = Package(
     .testTarget(name: "TextTests", dependencies: ["Text", "Basics"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics"], exclude: ["Fixtures"]),
+    .testTarget(
+      name: "GenerationTests", dependencies: ["Generation", "Models", "Text", "Compute", "Basics"],
+      exclude: ["Fixtures"]),
     .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],
