@@ -133,3 +133,7 @@ extension Parameters {
     withValues(index) { $0.baseAddress?.update(from: vector.hostFloats.baseAddress!, count: $0.count) }
   }
 }
+
+extension Parameters {
+  public var runs: [(elements: Range<Int>, decays: Bool)] { [(0..<count, true)] }
+}
