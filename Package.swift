@@ -24,7 +24,11 @@ let package = Package(
       name: "Basics",
       dependencies: [.product(name: "OrderedCollections", package: "swift-collections")]),
     .target(name: "Compute", dependencies: ["Basics", "CKernels"]),
-    .target(name: "Models", dependencies: ["Basics", "Compute"]),
+    .target(
+      name: "Models",
+      dependencies: [
+        "Basics", "Compute", .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .target(name: "Text", dependencies: ["Basics"]),
 
     .target(name: "Training", dependencies: ["Basics", "Compute", "Models", "Text"]),
