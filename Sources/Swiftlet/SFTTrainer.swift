@@ -110,7 +110,7 @@ public final class SFTTrainer: Sendable {
 
   private static func prepare(_ model: LanguageModel, _ configuration: TrainingConfiguration) throws {
     if let adapter = configuration.adapter {
-      try model.loadAdapter(adapter, trainable: true)
+      try model.loadAdapter(adapter)
     } else if configuration.fineTuning == .full {
       try model.trainAllWeights()
     } else {

@@ -51,7 +51,8 @@ public final class LanguageModel {
     tokenizer = text.tokenizer
     chatTemplate = text.chatTemplate
     stopTokens = text.stopTokens
-    let device = try backend ?? CPU()
+    let device: any Backend
+    if let backend { device = backend } else { device = try CPU() }
     self.backend = device
     decoder = try Decoder(file, weights: weights, on: device, progress: progress)
     guard tokenizer.vocabularySize <= decoder.spec.vocabularySize else {
@@ -117,5 +118,32 @@ struct TextParts {
       stop.formUnion((eos?.array ?? [eos].compactMap(\.self)).compactMap { $0.int.flatMap { Int32(exactly: $0) } })
     }
     stopTokens = stop
+  }
+}
+
+// MARK: - What training changes
+
+extension LanguageModel {
+  /// Attaches a PEFT adapter folder: to use it, or to train it on.
+  ///
+  /// - Throws: `.mismatch` when the adapter does not fit this model.
+  public func loadAdapter(_ folder: String) throws(SwiftletError) {
+    let adapter = try AdapterFolder(path: folder)
+    parameters = try decoder.addLoRA(adapter, on: backend)
+    lora = adapter.configuration
+  }
+
+  /// Makes every weight trainable, as float32.
+  public func trainAllWeights() throws(SwiftletError) {
+    parameters = try decoder.trainAll(on: backend)
+  }
+
+  /// Saves what was trained: a PEFT adapter folder, or a whole model in bfloat16 when all weights were.
+  public func save(to folder: String) throws(SwiftletError) {
+    if let lora, let parameters {
+      try AdapterFolder.save(parameters, lora, baseModel: path, to: folder)
+    } else {
+      try decoder.save(to: folder, as: .bfloat16, source: file)
+    }
   }
 }

@@ -158,3 +158,14 @@ extension TrainingConfiguration {
     }
   }
 }
+
+extension TrainingConfiguration.Precision {
+  /// The type of the products on this machine's processor.
+  public var dtype: DType {
+    switch self {
+    case .bfloat16: .bf16
+    case .float32: .f32
+    case .auto: CPU.multipliesBF16 ? .bf16 : .f32
+    }
+  }
+}

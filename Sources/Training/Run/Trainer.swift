@@ -199,7 +199,8 @@ public final class Trainer {
 
   private func save(_ report: (TrainingEvent) throws -> Void) throws {
     let checkpoint = try RunCheckpoint.write(
-      in: settings.outputFolder, step: step, state: state, optimizer: optimizer, saveModel: saveModel)
+      in: settings.outputFolder, step: step, state: state, parameters: parameters, optimizer: optimizer,
+      saveModel: saveModel)
     if let count = settings.savedCheckpoints { RunCheckpoint.keep(count, in: settings.outputFolder) }
     try report(.saved(folder: checkpoint.folder, step: step))
   }
@@ -285,4 +286,11 @@ extension StepRunner {
 
 extension Duration {
   var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}
+
+extension Trainer {
+  /// The newest checkpoint of an output folder; nil when there is none.
+  public static func newestCheckpoint(in outputFolder: String) -> String? {
+    RunCheckpoint.all(in: outputFolder).last?.folder
+  }
 }
