@@ -73,7 +73,8 @@ public struct AdapterFolder: Sendable {
     for name in file.names { stored[AdapterKey.canonical(name)] = file.tensor(name) }
     for (index, entry) in parameters.entries.enumerated() {
       guard let tensor = stored.removeValue(forKey: AdapterKey.canonical(entry.name)) else {
-        throw mismatch("there is no tensor \"\(entry.name)\", which adapter_config.json and the model ask for")
+        throw mismatch(
+          "there is no tensor \"\(entry.name)\", which adapter_config.json and the model ask for")
       }
       guard tensor.shape == entry.shape else {
         throw mismatch(
@@ -85,7 +86,8 @@ public struct AdapterFolder: Sendable {
     }
     // In the file's order.
     if let name = file.names.first(where: { stored[AdapterKey.canonical($0)] != nil }) {
-      throw mismatch("\"\(name)\" \(stored[AdapterKey.canonical(name)]?.shape ?? []) fits nothing in the model")
+      throw mismatch(
+        "\"\(name)\" \(stored[AdapterKey.canonical(name)]?.shape ?? []) fits nothing in the model")
     }
   }
 
