@@ -24,6 +24,8 @@ let package = Package(
       name: "Basics",
       dependencies: [.product(name: "OrderedCollections", package: "swift-collections")]),
     .target(name: "Compute", dependencies: ["Basics", "CKernels"]),
+    // One table of operations with references, checked on any backend: `make test` and `swiftlet selftest`.
+    .target(name: "SelfTest", dependencies: ["Basics", "Compute", "CKernels"]),
     .target(name: "Models", dependencies: ["Basics", "Compute"]),
     .target(name: "Text", dependencies: ["Basics"]),
 
@@ -39,6 +41,7 @@ let package = Package(
       ]),
 
     .testTarget(name: "BasicsTests", dependencies: ["Basics"]),
+    .testTarget(name: "ComputeTests", dependencies: ["Basics", "Compute", "CKernels", "SelfTest"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Basics"]),
   ],
   swiftLanguageModes: [.v6],
