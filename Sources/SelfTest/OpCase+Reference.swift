@@ -44,7 +44,8 @@ extension OpCase {
     guard let (index, excess) = worst else { return nil }
     let place = "[\(index / got.columns), \(index % got.columns)]"
     let wanted = expected.elements[index]
-    return "\(name)\(place) is \(got.elements[index]), expected \(wanted.value) ± \(wanted.tolerance(dtype)): "
+    return
+      "\(name)\(place) is \(got.elements[index]), expected \(wanted.value) ± \(wanted.tolerance(dtype)): "
       + "\(excess) tolerances off, the worst of \(count) such in \(got.elements.count)"
   }
 

@@ -104,11 +104,16 @@ extension Uncertain {
   /// number (Higham & Mary, A New Approach to Probabilistic Rounding Error Analysis, SISC 41, 2019).
   static func sum(_ count: Int, _ term: (Int) -> Uncertain) -> Uncertain {
     var value = 0.0
+    var lost = 0.0
     var magnitude = 0.0
     var error = SIMD3<Double>.zero
     for i in 0..<count {
       let term = term(i)
-      value += term.value
+      // Kahan's compensation: one order is as good as another only for the kernel.
+      let next = term.value - lost
+      let total = value + next
+      lost = (total - value) - next
+      value = total
       magnitude += abs(term.value)
       error += term.error
     }

@@ -42,7 +42,8 @@ extension OpCase {
         .input("q", rows, width), .input("k", keys, keyWidth), .input("v", keys, keyWidth),
         .input("dy", rows, width), .output("dq", rows, width), .output("dk", keys, keyWidth),
         .output("dv", keys, keyWidth),
-        .values("segments", segments.count, 4, .i32) { row, column, _ in Double(segments[row].table[column]) },
+        .values("segments", segments.count, 4, .i32) { row, column, _ in Double(segments[row].table[column])
+        },
       ],
       run: { s, t in
         let segments = Segments(table: t.segments, longest: lengths.map(\.keys).max() ?? 0)

@@ -43,7 +43,8 @@ extension OpCase {
         Dictionary(uniqueKeysWithValues: all.map { ("\($0)", s.convert(t.x, to: $0)) })
       },
       reference: { v in
-        Dictionary(uniqueKeysWithValues: all.map { to in ("\(to)", v.x.map { Uncertain(to.round($0.value)) }) })
+        Dictionary(
+          uniqueKeysWithValues: all.map { to in ("\(to)", v.x.map { Uncertain(to.round($0.value)) }) })
       })
   }
 
@@ -72,7 +73,8 @@ extension OpCase {
 
   /// y and dx have the same mask, that of Philox4x32-10.
   static func dropout(_ probability: Float, _ rows: Int, _ columns: Int, inPlace: Bool = false) -> OpCase {
-    let dropout = Dropout(probability: probability, seed: 0x1234_5678_9ABC_DEF0, stream: 0xFEDC_BA98_7654_3210)
+    let dropout = Dropout(
+      probability: probability, seed: 0x1234_5678_9ABC_DEF0, stream: 0xFEDC_BA98_7654_3210)
     return OpCase(
       name: "dropout \(probability) (\(rows), \(columns))\(inPlace ? " in place" : "")",
       operands: [.input("x", rows, columns), .input("dy", rows, columns)],

@@ -12,7 +12,8 @@ extension OpCase {
   private static var formatCases: [OpCase] {
     StorageFormat.allCases.flatMap { format -> [OpCase] in
       let kind = WeightKind(format: format)
-      let width = format.blockSize == 1 || format == .nf4 ? 75 : format.blockSize * (format.blockSize == 32 ? 9 : 1)
+      let width =
+        format.blockSize == 1 || format == .nf4 ? 75 : format.blockSize * (format.blockSize == 32 ? 9 : 1)
       return [
         linear(kind, rows: 3, inputs: width, outputs: 50),
         linear(kind, rows: 7, inputs: width, outputs: 34),

@@ -17,7 +17,8 @@ extension OpCase {
     let columns = groups * width
     let epsilon: Float = 1e-5
     return OpCase(
-      name: "rmsNorm (\(rows), \(groups) * \(width))\(residual ? " + residual" : "")\(inPlace ? " in place" : "")",
+      name:
+        "rmsNorm (\(rows), \(groups) * \(width))\(residual ? " + residual" : "")\(inPlace ? " in place" : "")",
       operands: [
         .input("x", rows, columns), .parameter("w", 1, width, centre: 1, scale: 0.5),
         .input("dy", rows, columns), .sum("dw", 1, width),

@@ -3,7 +3,8 @@ import Foundation
 
 extension OpCase {
   static var optimizerCases: [OpCase] {
-    [1, 4095, 4097, 20_000].map(sumOfSquares) + [1, 700, 5001].map(adamW) + [1, 255, 257, 5001].map(adamW8bit)
+    [1, 4095, 4097, 20_000].map(sumOfSquares) + [1, 700, 5001].map(adamW)
+      + [1, 255, 257, 5001].map(adamW8bit)
   }
 
   static func sumOfSquares(_ count: Int) -> OpCase {
@@ -61,7 +62,9 @@ extension OpCase {
         return [:]
       },
       reference: { values in
-        func decoded(_ codes: Matrix<Uncertain>, _ scales: Matrix<Uncertain>, _ map: [Float]) -> Matrix<Uncertain> {
+        func decoded(_ codes: Matrix<Uncertain>, _ scales: Matrix<Uncertain>, _ map: [Float]) -> Matrix<
+          Uncertain
+        > {
           Matrix(1, count) { Uncertain(Double(map[codes[$0, $1].integer])) * scales[0, $1 / block] }
         }
         var p = values.p

@@ -5,7 +5,8 @@ extension OpCase {
   static var rotaryCases: [OpCase] {
     [
       rotate(rows: 1, heads: 1, headSize: 2, rotary: 2), rotate(rows: 9, heads: 3, headSize: 20, rotary: 20),
-      rotate(rows: 5, heads: 2, headSize: 64, rotary: 16), rotate(rows: 150, heads: 4, headSize: 128, rotary: 128),
+      rotate(rows: 5, heads: 2, headSize: 64, rotary: 16),
+      rotate(rows: 150, heads: 4, headSize: 128, rotary: 128),
     ]
   }
 

@@ -4,15 +4,17 @@ import Foundation
 extension OpCase {
   /// The two ends of a model: embedding and loss.
   static var vocabularyCases: [OpCase] {
-    StorageFormat.allCases.map { embedding(WeightKind(format: $0), tokens: 9, vocabulary: 11, width: 256) } + [
-      embedding(WeightKind(format: .nf4, isDoubleQuantised: true), tokens: 3, vocabulary: 70, width: 96),
-      trainableEmbedding(tokens: 1, vocabulary: 1, width: 1),
-      trainableEmbedding(tokens: 40, vocabulary: 13, width: 75),
-      trainableEmbedding(tokens: 90, vocabulary: 1000, width: 300),
-      crossEntropy(rows: 1, vocabulary: 1), crossEntropy(rows: 7, vocabulary: 33),
-      crossEntropy(rows: 6, vocabulary: 513, scale: 10_000), crossEntropy(rows: 12, vocabulary: 300, ignored: 3),
-      crossEntropy(rows: 3, vocabulary: 50_001, scale: 20),
-    ]
+    StorageFormat.allCases.map { embedding(WeightKind(format: $0), tokens: 9, vocabulary: 11, width: 256) }
+      + [
+        embedding(WeightKind(format: .nf4, isDoubleQuantised: true), tokens: 3, vocabulary: 70, width: 96),
+        trainableEmbedding(tokens: 1, vocabulary: 1, width: 1),
+        trainableEmbedding(tokens: 40, vocabulary: 13, width: 75),
+        trainableEmbedding(tokens: 90, vocabulary: 1000, width: 300),
+        crossEntropy(rows: 1, vocabulary: 1), crossEntropy(rows: 7, vocabulary: 33),
+        crossEntropy(rows: 6, vocabulary: 513, scale: 10_000),
+        crossEntropy(rows: 12, vocabulary: 300, ignored: 3),
+        crossEntropy(rows: 3, vocabulary: 50_001, scale: 20),
+      ]
   }
 
   static func embedding(_ kind: WeightKind, tokens: Int, vocabulary: Int, width: Int) -> OpCase {
@@ -48,7 +50,8 @@ extension OpCase {
   /// - Parameter ignored: every so-manieth label counts for nothing.
   static func crossEntropy(rows: Int, vocabulary: Int, scale: Double = 3, ignored: Int? = nil) -> OpCase {
     OpCase(
-      name: "crossEntropy (\(rows), \(vocabulary)), logits to \(scale)\(ignored == nil ? "" : ", some ignored")",
+      name:
+        "crossEntropy (\(rows), \(vocabulary)), logits to \(scale)\(ignored == nil ? "" : ", some ignored")",
       operands: [
         .input("logits", rows, vocabulary, scale: scale),
         .values("labels", 1, rows, .i32) { _, row, random in
