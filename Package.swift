@@ -36,13 +36,17 @@ let package = Package(
     .executableTarget(
       name: "CLI",
       dependencies: [
-        "Swiftlet", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Swiftlet", "Compute", "Models", "Basics",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Yams", package: "Yams"),
       ]),
 
     .testTarget(name: "BasicsTests", dependencies: ["Basics"]),
-    .testTarget(name: "ComputeTests", dependencies: ["Basics", "Compute", "CKernels", "SelfTest"]),
-    .testTarget(name: "TextTests", dependencies: ["Text", "Basics"]),
+    .testTarget(name: "TextTests", dependencies: ["Text", "Basics"], exclude: ["Fixtures"]),
+    .testTarget(
+      name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics", "SelfTest"],
+      exclude: ["Fixtures"]),
+    .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c2x

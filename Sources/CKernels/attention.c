@@ -6,7 +6,9 @@
 // Queries and keys of one tile.
 enum { TILE = 64 };
 
-SW_INLINE int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+SW_INLINE int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 SW_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 SW_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 SW_INLINE int64_t tiles(int64_t rows) { return (rows + TILE - 1) / TILE; }
@@ -36,8 +38,9 @@ static sw_matrix head_rows(sw_matrix m, int64_t head, int64_t head_size, int64_t
 static void pack(const sw_microkernel *kernel, sw_matrix m, sw_b_kind kind, int64_t depth, void *out,
                  void *scratch) {
   const int rows_are_columns = kind == SW_B_MATRIX_ROWS;
-  const sw_gemm g = {.b_kind = kind, .b = m, .k = rows_are_columns ? m.columns : m.rows};
-  sw_pack_b(&g, kernel->packed, depth, 0, rows_are_columns ? m.rows : m.columns, out,
+  const sw_term term = {.b_kind = kind, .b = m, .scale = 1};
+  const sw_k_range k = {0, rows_are_columns ? m.columns : m.rows, depth};
+  sw_pack_b(&term, kernel->packed, k, 0, rows_are_columns ? m.rows : m.columns, out,
             depth * SW_PANEL * packed_size(kernel), scratch);
 }
 
@@ -99,19 +102,22 @@ void sw_attention_forward(const sw_attention *a, int64_t task, void *scratch) {
   SW_DISPATCH(a->q.dtype, attention_forward, a, task, scratch);
 }
 
-void sw_attention_backward(const sw_attention *a, const sw_attention_gradients *g, int64_t task, void *scratch) {
+void sw_attention_backward(const sw_attention *a, const sw_attention_gradients *g, int64_t task,
+                           void *scratch) {
   SW_DISPATCH(a->q.dtype, attention_backward, a, g, task, scratch);
 }
 
 // Sizes are those of the widest types; the bodies take less for the narrower.
 int64_t sw_attention_scratch_bytes(const sw_attention *a) {
   const int64_t group = a->heads / a->kv_heads, width = round_up(a->head_size, SW_PANEL);
-  return 8 * (2 * TILE * width + group * TILE * (width + 2) + 2 * TILE * TILE) + sw_pack_scratch_bytes() + 1024;
+  return 8 * (2 * TILE * width + group * TILE * (width + 2) + 2 * TILE * TILE) + sw_pack_scratch_bytes() +
+         1024;
 }
 
 int64_t sw_attention_backward_scratch_bytes(const sw_attention *a, int64_t longest) {
   const int64_t width = round_up(a->head_size, SW_PANEL), keys = round_up(longest, TILE);
-  return 8 * (3 * keys * width + 6 * TILE * width + 6 * TILE * TILE + 2 * TILE) + sw_pack_scratch_bytes() + 2048;
+  return 8 * (3 * keys * width + 6 * TILE * width + 6 * TILE * TILE + 2 * TILE) + sw_pack_scratch_bytes() +
+         2048;
 }
 
 #else
@@ -120,9 +126,9 @@ int64_t sw_attention_backward_scratch_bytes(const sw_attention *a, int64_t longe
 
 // The state of up to 64 queries of one head while it walks the keys.
 typedef struct {
-  real *sums;     // (TILE, width): sum of exp(score - top) * v
-  real *top;      // (TILE): greatest score so far
-  real *weight;   // (TILE): sum of exp(score - top)
+  real *sums;   // (TILE, width): sum of exp(score - top) * v
+  real *top;    // (TILE): greatest score so far
+  real *weight; // (TILE): sum of exp(score - top)
 } TYPED(rows_state);
 
 SW_INLINE real TYPED(sum)(const real *x) {
@@ -135,8 +141,8 @@ SW_INLINE real TYPED(sum)(const real *x) {
 
 // Turns a row of raw scores of keys [key, key + TILE) into exp(scale * score - top), zero outside the visible
 // keys, and rescales what was summed under the old maximum.
-SW_INLINE void TYPED(soften_row)(real *scores, stored *p, visible seen, int64_t key, real scale, int64_t width,
-                                 real *sums, real *top, real *weight) {
+SW_INLINE void TYPED(soften_row)(real *scores, stored *p, visible seen, int64_t key, real scale,
+                                 int64_t width, real *sums, real *top, real *weight) {
   const int64_t low = most(0, seen.low - key), high = least(TILE, seen.high - key);
   real greatest = *top;
   for (int64_t j = low; j < high; j++)
@@ -156,9 +162,9 @@ SW_INLINE void TYPED(soften_row)(real *scores, stored *p, visible seen, int64_t 
   *weight += total;
 }
 
-SW_KERNEL static void TYPED(soften)(const sw_attention *a, const sw_segment *s, int64_t query, int64_t queries,
-                                    int64_t key, real *scores, stored *p, int64_t width,
-                                    const TYPED(rows_state) *state) {
+SW_KERNEL static void TYPED(soften)(const sw_attention *a, const sw_segment *s, int64_t query,
+                                    int64_t queries, int64_t key, real *scores, stored *p, int64_t width,
+                                    const TYPED(rows_state) * state) {
   for (int64_t i = 0; i < queries; i++) {
     const visible seen = keys_of(a, s, query + i);
     if (seen.low >= key + TILE || seen.high <= key) {
@@ -172,7 +178,7 @@ SW_KERNEL static void TYPED(soften)(const sw_attention *a, const sw_segment *s, 
 
 // o = sums / weight, logsumexp = top + log(weight). A query that sees no key gets zeros.
 SW_KERNEL static void TYPED(finish)(const sw_attention *a, int64_t row, int64_t queries, int64_t head,
-                                    int64_t width, const TYPED(rows_state) *state) {
+                                    int64_t width, const TYPED(rows_state) * state) {
   for (int64_t i = 0; i < queries; i++) {
     stored *o = (stored *)a->o.data + (row + i) * a->o.stride + head * a->head_size;
     const real inverse = state->weight[i] > 0 ? 1 / state->weight[i] : 0;
@@ -227,22 +233,23 @@ static void TYPED(attention_forward)(const sw_attention *a, int64_t task, void *
 
 // What up to 64 queries of one head bring to every tile of keys.
 typedef struct {
-  char *q_columns, *do_columns;  // panels with the queries as columns, depth D
-  char *q_rows, *do_rows;        // panels with the queries as depth
-  real *logsumexp, *delta;       // (TILE); queries past the last: infinity and 0
-  real *dq;                      // (width, TILE): transposed
+  char *q_columns, *do_columns; // panels with the queries as columns, depth D
+  char *q_rows, *do_rows;       // panels with the queries as depth
+  real *logsumexp, *delta;      // (TILE); queries past the last: infinity and 0
+  real *dq;                     // (width, TILE): transposed
 } TYPED(queries_state);
 
 // One tile: st = K Q^T, dpt = V dO^T (keys, TILE) become P^T and dS^T, also rounded to `stored`.
 SW_KERNEL static void TYPED(score_gradient)(const sw_attention *a, const sw_segment *s, int64_t query,
                                             int64_t queries, int64_t key, int64_t keys, const real *st,
-                                            const real *dpt, const TYPED(queries_state) *state, stored *p,
+                                            const real *dpt, const TYPED(queries_state) * state, stored *p,
                                             stored *ds) {
   const real scale = (real)a->scale;
   for (int64_t j = 0; j < keys; j++) {
     // The queries [low, high) that see this key: those from its own position on, within the window.
     const int64_t position = key + j - (s->k_count - s->q_count) - query;
-    const int64_t low = most(0, position), high = a->window > 0 ? least(queries, position + a->window) : queries;
+    const int64_t low = most(0, position),
+                  high = a->window > 0 ? least(queries, position + a->window) : queries;
     for (int64_t i = 0; i < TILE; i++) {
       // Outside, st and dpt may hold anything, NaN included.
       const int seen = i >= low && i < high;
@@ -264,7 +271,7 @@ SW_INLINE real TYPED(dot)(const stored *x, const stored *y, int64_t count) {
 
 // delta = rowsum(dO * O)
 SW_KERNEL static void TYPED(load_rows)(const sw_attention *a, sw_matrix d_o, int64_t row, int64_t head,
-                                       int64_t queries, const TYPED(queries_state) *state) {
+                                       int64_t queries, const TYPED(queries_state) * state) {
   for (int64_t i = 0; i < TILE; i++) {
     state->logsumexp[i] = INFINITY;
     state->delta[i] = 0;
@@ -306,12 +313,15 @@ static void TYPED(attention_backward)(const sw_attention *a, const sw_attention_
   const int64_t width = round_up(D, SW_PANEL), padded = round_up(s->k_count, TILE);
   char *front = scratch;
   real *dk = take(&front, padded * width * sizeof(real)), *dv = take(&front, padded * width * sizeof(real));
-  stored *kt = take(&front, padded * D * sizeof(stored));  // (D, padded)
-  TYPED(queries_state) state = {
-      .q_columns = take(&front, TILE * D * 8), .do_columns = take(&front, TILE * D * 8),
-      .q_rows = take(&front, TILE * width * 8), .do_rows = take(&front, TILE * width * 8),
-      .logsumexp = take(&front, TILE * sizeof(real)), .delta = take(&front, TILE * sizeof(real)),
-      .dq = take(&front, width * TILE * sizeof(real))};
+  stored *kt = take(&front, padded * D * sizeof(stored)); // (D, padded)
+  TYPED(queries_state)
+  state = {.q_columns = take(&front, TILE * D * 8),
+           .do_columns = take(&front, TILE * D * 8),
+           .q_rows = take(&front, TILE * width * 8),
+           .do_rows = take(&front, TILE * width * 8),
+           .logsumexp = take(&front, TILE * sizeof(real)),
+           .delta = take(&front, TILE * sizeof(real)),
+           .dq = take(&front, width * TILE * sizeof(real))};
   real *st = take(&front, TILE * TILE * sizeof(real)), *dpt = take(&front, TILE * TILE * sizeof(real));
   stored *p = take(&front, TILE * TILE * sizeof(stored)), *ds = take(&front, TILE * TILE * sizeof(stored));
   char *ds_panels = take(&front, TILE * TILE * 8);
@@ -323,14 +333,16 @@ static void TYPED(attention_backward)(const sw_attention *a, const sw_attention_
   for (int64_t head = kv * group; head < (kv + 1) * group; head++) {
     for (int64_t query = 0; query < s->q_count; query += TILE) {
       const int64_t queries = least(TILE, s->q_count - query), row = s->q_start + query;
-      const sw_matrix q = head_rows(a->q, head, D, row, queries), dy = head_rows(g->d_o, head, D, row, queries);
+      const sw_matrix q = head_rows(a->q, head, D, row, queries),
+                      dy = head_rows(g->d_o, head, D, row, queries);
       pack(&kernel, q, SW_B_MATRIX_ROWS, D, state.q_columns, front);
       pack(&kernel, dy, SW_B_MATRIX_ROWS, D, state.do_columns, front);
       pack(&kernel, q, SW_B_MATRIX, TILE, state.q_rows, front);
       pack(&kernel, dy, SW_B_MATRIX, TILE, state.do_rows, front);
       TYPED(load_rows)(a, g->d_o, row, head, queries, &state);
       memset(state.dq, 0, (size_t)(width * TILE) * sizeof(real));
-      const int64_t first = keys_of(a, s, query).low / TILE * TILE, end = keys_of(a, s, query + queries - 1).high;
+      const int64_t first = keys_of(a, s, query).low / TILE * TILE,
+                    end = keys_of(a, s, query + queries - 1).high;
       for (int64_t key = first; key < end; key += TILE) {
         const int64_t keys = least(TILE, s->k_count - key);
         const sw_matrix kj = head_rows(a->k, kv, D, s->k_start + key, keys);
@@ -340,7 +352,8 @@ static void TYPED(attention_backward)(const sw_attention *a, const sw_attention_
         TYPED(score_gradient)(a, s, query, queries, key, keys, st, dpt, &state, p, ds);
         multiply(&kernel, TILE, p, TILE, keys, D, state.do_rows, dv + key * width, width, 1);
         multiply(&kernel, TILE, ds, TILE, keys, D, state.q_rows, dk + key * width, width, 1);
-        const sw_matrix tile = {.data = ds, .rows = keys, .columns = TILE, .stride = TILE, .dtype = a->q.dtype};
+        const sw_matrix tile = {
+            .data = ds, .rows = keys, .columns = TILE, .stride = TILE, .dtype = a->q.dtype};
         pack(&kernel, tile, SW_B_MATRIX, TILE, ds_panels, front);
         multiply(&kernel, TILE, kt + key, padded, D, TILE, ds_panels, state.dq, TILE, 1);
       }

@@ -16,10 +16,10 @@ SW_INLINE void TYPED(column_sum)(sw_matrix x, float *sum, int64_t begin, int64_t
     int64_t count = end - first < TILE ? end - first : TILE;
     real tile[TILE] = {0};
     for (int64_t row = 0; row < x.rows; row++) {
-      const stored *xRow = ROW(x, row) + first;
+      const stored *x_row = ROW(x, row) + first;
       SW_VECTOR
       for (int64_t c = 0; c < count; c++)
-        tile[c] += sw_load(&xRow[c]);
+        tile[c] += sw_load(&x_row[c]);
     }
     for (int64_t c = 0; c < count; c++)
       sum[first + c] += (float)tile[c];

@@ -25,11 +25,11 @@ SW_INLINE void TYPED(dropout)(sw_matrix x, double probability, uint64_t seed, ui
       uint32_t words[WORDS];
       philox_words(seed, stream, counter + (uint64_t)first / 4, WORDS / 4, words);
       int64_t count = x.columns - first < WORDS ? x.columns - first : WORDS;
-      const stored *xTile = ROW(x, row) + first;
-      stored *yTile = ROW(y, row) + first;
+      const stored *x_tile = ROW(x, row) + first;
+      stored *y_tile = ROW(y, row) + first;
       SW_VECTOR
       for (int64_t c = 0; c < count; c++)
-        sw_store(&yTile[c], words[c] >= threshold ? sw_load(&xTile[c]) * scale : 0);
+        sw_store(&y_tile[c], words[c] >= threshold ? sw_load(&x_tile[c]) * scale : 0);
     }
   }
 }

@@ -20,32 +20,32 @@ SW_KERNEL void sw_copy(sw_matrix x, sw_matrix y, int64_t begin, int64_t end) {
 
 SW_INLINE void TYPED(add)(sw_matrix a, sw_matrix b, sw_matrix y, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row++) {
-    const stored *aRow = ROW(a, row), *bRow = ROW(b, row);
-    stored *yRow = ROW(y, row);
+    const stored *a_row = ROW(a, row), *b_row = ROW(b, row);
+    stored *y_row = ROW(y, row);
     SW_VECTOR
     for (int64_t c = 0; c < a.columns; c++)
-      sw_store(&yRow[c], sw_load(&aRow[c]) + sw_load(&bRow[c]));
+      sw_store(&y_row[c], sw_load(&a_row[c]) + sw_load(&b_row[c]));
   }
 }
 
 SW_INLINE void TYPED(scale)(sw_matrix x, double alpha, sw_matrix y, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row++) {
-    const stored *xRow = ROW(x, row);
-    stored *yRow = ROW(y, row);
+    const stored *x_row = ROW(x, row);
+    stored *y_row = ROW(y, row);
     SW_VECTOR
     for (int64_t c = 0; c < x.columns; c++)
-      sw_store(&yRow[c], (real)alpha * sw_load(&xRow[c]));
+      sw_store(&y_row[c], (real)alpha * sw_load(&x_row[c]));
   }
 }
 
 // Copies rows to rows of another type.
 #define COPY_ROWS(type)                                                                                      \
   for (int64_t row = begin; row < end; row++) {                                                              \
-    const stored *xRow = ROW(x, row);                                                                        \
-    type *yRow = (type *)y.data + row * y.stride;                                                            \
+    const stored *x_row = ROW(x, row);                                                                       \
+    type *y_row = (type *)y.data + row * y.stride;                                                           \
     SW_VECTOR                                                                                                \
     for (int64_t c = 0; c < x.columns; c++)                                                                  \
-      sw_store(&yRow[c], sw_load(&xRow[c]));                                                                 \
+      sw_store(&y_row[c], sw_load(&x_row[c]));                                                               \
   }
 
 SW_INLINE void TYPED(copy)(sw_matrix x, sw_matrix y, int64_t begin, int64_t end) {

@@ -16,11 +16,11 @@ SW_INLINE void TYPED(embedding_backward)(sw_matrix dy, const int32_t *ids, float
   for (int64_t row = 0; row < dy.rows; row++) {
     if (ids[row] < 0)
       continue;
-    const stored *dyRow = ROW(dy, row);
-    float *dWeightRow = d_weight + ids[row] * dy.columns;
+    const stored *dy_row = ROW(dy, row);
+    float *d_weight_row = d_weight + ids[row] * dy.columns;
     SW_VECTOR
     for (int64_t c = begin; c < end; c++)
-      dWeightRow[c] += (float)sw_load(&dyRow[c]);
+      d_weight_row[c] += (float)sw_load(&dy_row[c]);
   }
 }
 

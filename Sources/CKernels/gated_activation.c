@@ -59,25 +59,25 @@ SW_INLINE TYPED(activated) TYPED(activate)(sw_activation activation, real x) {
 SW_INLINE void TYPED(gate_rows)(sw_activation activation, sw_matrix gate, sw_matrix up, sw_matrix y,
                                 int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row++) {
-    const stored *gateRow = ROW(gate, row), *upRow = ROW(up, row);
-    stored *yRow = ROW(y, row);
+    const stored *gate_row = ROW(gate, row), *up_row = ROW(up, row);
+    stored *y_row = ROW(y, row);
     SW_VECTOR
     for (int64_t c = 0; c < gate.columns; c++)
-      sw_store(&yRow[c], TYPED(activate)(activation, sw_load(&gateRow[c])).value * sw_load(&upRow[c]));
+      sw_store(&y_row[c], TYPED(activate)(activation, sw_load(&gate_row[c])).value * sw_load(&up_row[c]));
   }
 }
 
 SW_INLINE void TYPED(gate_rows_backward)(sw_activation activation, sw_matrix gate, sw_matrix up, sw_matrix dy,
                                          sw_matrix d_gate, sw_matrix d_up, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row++) {
-    const stored *gateRow = ROW(gate, row), *upRow = ROW(up, row), *dyRow = ROW(dy, row);
-    stored *dGateRow = ROW(d_gate, row), *dUpRow = ROW(d_up, row);
+    const stored *gate_row = ROW(gate, row), *up_row = ROW(up, row), *dy_row = ROW(dy, row);
+    stored *d_gate_row = ROW(d_gate, row), *d_up_row = ROW(d_up, row);
     SW_VECTOR
     for (int64_t c = 0; c < gate.columns; c++) {
-      TYPED(activated) act = TYPED(activate)(activation, sw_load(&gateRow[c]));
-      real dyHere = sw_load(&dyRow[c]), dGate = dyHere * sw_load(&upRow[c]) * act.slope;
-      sw_store(&dUpRow[c], dyHere * act.value);
-      sw_store(&dGateRow[c], dGate);
+      TYPED(activated) act = TYPED(activate)(activation, sw_load(&gate_row[c]));
+      real dy_here = sw_load(&dy_row[c]), d_gate = dy_here * sw_load(&up_row[c]) * act.slope;
+      sw_store(&d_up_row[c], dy_here * act.value);
+      sw_store(&d_gate_row[c], d_gate);
     }
   }
 }

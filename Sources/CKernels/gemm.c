@@ -4,16 +4,20 @@
 #include "gemm_pack.h"
 #include <string.h>
 
-SW_INLINE int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+SW_INLINE int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 SW_INLINE int64_t element_bytes(sw_dtype dtype) { return dtype == SW_F64 ? 8 : dtype == SW_F32 ? 4 : 2; }
+
+SW_INLINE sw_dtype arithmetic(const sw_gemm *g) { return g->terms[0].a.dtype; }
 
 // MARK: Epilogue
 
 typedef struct {
-  const void *acc;      // (rows, columns) of float, or double for SW_F64
+  const void *acc; // (rows, columns) of float, or double for SW_F64
   int64_t acc_stride;
-  int64_t m0, n0;       // the tile's place in C
+  int64_t m0, n0; // the tile's place in C
   int rows, columns;
 } tile_sums;
 
@@ -51,7 +55,7 @@ STORE_TILE(store_f64, double, double, SAME, SAME)
 
 // C transposed: c[n, m] (+)= alpha * acc, for weight gradients (float) from any arithmetic.
 SW_KERNEL static void store_transposed(const sw_gemm *g, const tile_sums *t) {
-  const int wide = g->a.dtype == SW_F64;
+  const int wide = arithmetic(g) == SW_F64;
   for (int j = 0; j < t->columns; j++) {
     float *c = (float *)g->c.data + (t->n0 + j) * g->c.stride + t->m0;
     for (int i = 0; i < t->rows; i++) {
@@ -75,7 +79,7 @@ SW_KERNEL static void store_f64_as_f32(const sw_gemm *g, const tile_sums *t) {
 static void store(const sw_gemm *g, const tile_sums *t) {
   if (g->c_transposed)
     store_transposed(g, t);
-  else if (g->a.dtype == SW_F64)
+  else if (arithmetic(g) == SW_F64)
     (g->c.dtype == SW_F64 ? store_f64 : store_f64_as_f32)(g, t);
   else
     (g->c.dtype == SW_BF16 ? store_bf16 : store_f32)(g, t);
@@ -102,21 +106,46 @@ SW_KERNEL static float dot(const float *x, const float *y, int64_t count) {
 // Decoding one token at a time reads each weight once for a handful of rows: packing would cost more than the
 // product.
 static int uses_dots(const sw_gemm *g) {
-  return g->b_kind == SW_B_WEIGHT_ROWS && g->m <= DOT_ROWS && g->a.dtype != SW_F64 && !g->a_transposed &&
-         !g->c_transposed;
+  if (g->m > DOT_ROWS || arithmetic(g) == SW_F64 || g->c_transposed)
+    return 0;
+  for (int t = 0; t < g->term_count; t++)
+    if (g->terms[t].b_kind != SW_B_WEIGHT_ROWS || g->terms[t].a_transposed)
+      return 0;
+  return 1;
+}
+
+static int64_t total_k(const sw_gemm *g) {
+  int64_t k = 0;
+  for (int t = 0; t < g->term_count; t++)
+    k += g->terms[t].k;
+  return k;
+}
+
+// x: the terms' rows of A one after the other, (k, ...) each as (m, k).
+static void widen_rows(const sw_gemm *g, float *x) {
+  for (int t = 0; t < g->term_count; t++) {
+    const sw_term *term = &g->terms[t];
+    for (int64_t i = 0; i < g->m; i++, x += term->k)
+      sw_widen(term->a.dtype, (const char *)term->a.data + i * term->a.stride * element_bytes(term->a.dtype),
+               term->k, x);
+  }
 }
 
 static void run_dots(const sw_gemm *g, int64_t n0, int64_t n1, float *scratch) {
-  float *x = scratch, *segment = x + g->m * g->k;
-  for (int64_t i = 0; i < g->m; i++)
-    sw_widen(g->a.dtype, (const char *)g->a.data + i * g->a.stride * element_bytes(g->a.dtype), g->k, x + i * g->k);
+  float *rows = scratch, *segment = rows + g->m * total_k(g);
+  widen_rows(g, rows);
   for (int64_t n = n0; n < n1; n++) {
     float sums[DOT_ROWS] = {0};
-    for (int64_t k = 0; k < g->k; k += DOT_SEGMENT) {
-      const int64_t count = g->k - k < DOT_SEGMENT ? g->k - k : DOT_SEGMENT;
-      sw_weight_decode(&g->weight, n, k, count, segment);
-      for (int64_t i = 0; i < g->m; i++)
-        sums[i] += dot(x + i * g->k + k, segment, count);
+    const float *x = rows;
+    for (int t = 0; t < g->term_count; t++) {
+      const sw_term *term = &g->terms[t];
+      for (int64_t k = 0; k < term->k; k += DOT_SEGMENT) {
+        const int64_t count = term->k - k < DOT_SEGMENT ? term->k - k : DOT_SEGMENT;
+        sw_weight_decode(&term->weight, n, k, count, segment);
+        for (int64_t i = 0; i < g->m; i++)
+          sums[i] += term->scale * dot(x + i * term->k + k, segment, count);
+      }
+      x += g->m * term->k;
     }
     store(g, &(tile_sums){sums, 1, 0, n, (int)g->m, 1});
   }
@@ -124,52 +153,149 @@ static void run_dots(const sw_gemm *g, int64_t n0, int64_t n1, float *scratch) {
 
 // MARK: Tiles
 
-static int64_t panel_bytes(const sw_gemm *g, sw_microkernel kernel) {
-  return round_up(g->k, kernel.k_multiple) * SW_PANEL * element_bytes(kernel.packed);
+// k, all terms' together, is taken in blocks of at most this: a block of packed columns stays in cache, and
+// sums of long products (the head's input gradient adds up a whole vocabulary) are sums of short ones, which
+// keeps their rounding errors small. A multiple of every format's block and of every kernel's k_multiple.
+enum { K_BLOCK = 2048 };
+
+// A piece of one term within a block of k.
+typedef struct {
+  const sw_term *term;
+  sw_k_range k;
+  int64_t panels; // packed columns, panel_bytes apart: where in scratch
+  int64_t panel_bytes;
+  int64_t staged; // copied rows of A: where in scratch; -1 when they are read in place
+} k_piece;
+
+typedef struct {
+  k_piece pieces[SW_MAX_TERMS];
+  int count;
+  int is_last;
+} k_block;
+
+// Walks through the blocks of k.
+typedef struct {
+  int term;
+  int64_t first;
+} k_position;
+
+static int stages_a(const sw_term *term, const sw_microkernel *kernel) {
+  return term->a_transposed || term->k % kernel->k_multiple != 0;
 }
 
-// Whether rows of A are copied (and padded) before use.
-static int stages_a(const sw_gemm *g, sw_microkernel kernel) {
-  return g->a_transposed || g->k % kernel.k_multiple != 0;
+// The next block, and in `used` the bytes of scratch that its panels, `panels` a piece, and staged rows take.
+static k_block next_block(const sw_gemm *g, const sw_microkernel *kernel, int64_t panels, k_position *at,
+                          int64_t *used) {
+  k_block block = {.count = 0};
+  int64_t room = K_BLOCK;
+  *used = 0;
+  while (at->term < g->term_count && room > 0) {
+    const sw_term *term = &g->terms[at->term];
+    const int64_t left = term->k - at->first, count = left < room ? left : room;
+    k_piece *piece = &block.pieces[block.count++];
+    *piece =
+        (k_piece){.term = term, .k = {at->first, count, round_up(count, kernel->k_multiple)}, .staged = -1};
+    piece->panel_bytes = piece->k.padded * SW_PANEL * element_bytes(kernel->packed);
+    piece->panels = *used;
+    *used += panels * piece->panel_bytes;
+    if (stages_a(term, kernel)) {
+      piece->staged = *used;
+      *used += round_up(SW_MAX_TILE_ROWS * piece->k.padded * element_bytes(term->a.dtype), 64);
+    }
+    // What is left must begin on a block of every storage format.
+    room = (room - count) / 256 * 256;
+    at->first += count;
+    if (at->first == term->k)
+      *at = (k_position){at->term + 1, 0};
+  }
+  block.is_last = at->term == g->term_count;
+  return block;
 }
 
-int64_t sw_gemm_scratch_bytes(const sw_gemm *g, int64_t columns, sw_isa isa) {
+SW_INLINE int64_t panel_count(int64_t columns) { return round_up(columns, SW_PANEL) / SW_PANEL; }
+
+// Bytes of the largest block, and whether there are several.
+static int64_t block_bytes(const sw_gemm *g, const sw_microkernel *kernel, int64_t panels, int *several) {
+  k_position at = {0, 0};
+  int64_t most = 0;
+  for (int blocks = 1;; blocks++) {
+    int64_t bytes;
+    const k_block block = next_block(g, kernel, panels, &at, &bytes);
+    most = bytes > most ? bytes : most;
+    *several = blocks > 1;
+    if (block.is_last)
+      return most;
+  }
+}
+
+// Sums that wait for the next block of k.
+static int64_t sums_bytes(const sw_gemm *g, int64_t rows, int64_t panels, int several) {
+  return several ? rows * panels * SW_PANEL * (arithmetic(g) == SW_F64 ? 8 : 4) : 0;
+}
+
+int64_t sw_gemm_scratch_bytes(const sw_gemm *g, int64_t rows, int64_t columns, sw_isa isa) {
   if (uses_dots(g))
-    return round_up((g->m * g->k + DOT_SEGMENT) * 4, 64);
-  const sw_microkernel kernel = sw_microkernel_for(g->a.dtype, isa);
-  const int64_t staged = stages_a(g, kernel)
-                             ? SW_MAX_TILE_ROWS * round_up(g->k, kernel.k_multiple) * element_bytes(g->a.dtype)
-                             : 0;
-  return round_up(columns, SW_PANEL) / SW_PANEL * panel_bytes(g, kernel) + round_up(staged, 64) +
-         sw_pack_scratch_bytes();
+    return round_up((g->m * total_k(g) + DOT_SEGMENT) * 4, 64);
+  const sw_microkernel kernel = sw_microkernel_for(arithmetic(g), isa);
+  const int64_t panels = panel_count(columns);
+  int several;
+  const int64_t block = block_bytes(g, &kernel, panels, &several);
+  return block + sums_bytes(g, rows, panels, several) + sw_pack_scratch_bytes();
 }
 
-void sw_gemm_tile(const sw_gemm *g, sw_isa isa, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch) {
+// One tile of sums: all pieces of a block, added to what earlier blocks left.
+static void run_tile(const k_block *block, const sw_microkernel *kernel, const char *scratch, int64_t m,
+                     int rows, int64_t panel, int panels, void *sums, int64_t sums_stride, int accumulate) {
+  for (int i = 0; i < block->count; i++) {
+    const k_piece *piece = &block->pieces[i];
+    const sw_matrix *a = &piece->term->a;
+    const void *data = scratch + piece->staged;
+    int64_t stride = piece->k.padded;
+    if (piece->staged < 0) {
+      data = (const char *)a->data + (m * a->stride + piece->k.first) * element_bytes(a->dtype);
+      stride = a->stride;
+    }
+    kernel->run(piece->k.padded, data, stride, rows, scratch + piece->panels + panel * piece->panel_bytes,
+                piece->panel_bytes, panels, sums, sums_stride, accumulate || i > 0);
+  }
+}
+
+void sw_gemm_tile(const sw_gemm *g, sw_isa isa, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                  void *scratch) {
   if (uses_dots(g))
     return run_dots(g, n0, n1, scratch);
-  const sw_microkernel kernel = sw_microkernel_for(g->a.dtype, isa);
-  const int64_t bytes = panel_bytes(g, kernel), count = round_up(n1 - n0, SW_PANEL) / SW_PANEL;
-  const int64_t k = round_up(g->k, kernel.k_multiple), size = element_bytes(g->a.dtype);
-  char *panels = scratch, *staged = panels + count * bytes;
-  char *rest = staged + (stages_a(g, kernel) ? round_up(SW_MAX_TILE_ROWS * k * size, 64) : 0);
-  sw_pack_b(g, kernel.packed, k, n0, n1, panels, bytes, rest);
+  const sw_microkernel kernel = sw_microkernel_for(arithmetic(g), isa);
+  const int64_t panels = panel_count(n1 - n0), sum_size = arithmetic(g) == SW_F64 ? 8 : 4;
+  int several;
+  char *sums = (char *)scratch + block_bytes(g, &kernel, panels, &several);
+  char *rest = sums + sums_bytes(g, m1 - m0, panels, several);
+  alignas(64) double tile[SW_MAX_TILE_ROWS * SW_PANEL * SW_MAX_TILE_PANELS];
 
-  alignas(64) double acc[SW_MAX_TILE_ROWS * SW_PANEL * SW_MAX_TILE_PANELS];
-  for (int64_t m = m0; m < m1; m += kernel.rows) {
-    const int rows = (int)(m1 - m < kernel.rows ? m1 - m : kernel.rows);
-    const char *a = (const char *)g->a.data + m * g->a.stride * size;
-    int64_t lda = g->a.stride;
-    if (stages_a(g, kernel)) {
-      sw_stage_a(g, m, rows, k, staged);
-      a = staged;
-      lda = k;
-    }
-    for (int64_t p = 0; p < count; p += kernel.panels) {
-      const int taken = (int)(count - p < kernel.panels ? count - p : kernel.panels);
-      kernel.run(k, a, lda, rows, panels + p * bytes, bytes, taken, acc, taken * SW_PANEL, 0);
-      const int64_t n = n0 + p * SW_PANEL, left = n1 - n;
-      const int columns = (int)(left < taken * SW_PANEL ? left : taken * SW_PANEL);
-      store(g, &(tile_sums){acc, taken * SW_PANEL, m, n, rows, columns});
+  k_position at = {0, 0};
+  for (int is_last = 0, is_first = 1; !is_last; is_first = 0) {
+    int64_t used;
+    const k_block block = next_block(g, &kernel, panels, &at, &used);
+    is_last = block.is_last;
+    for (int i = 0; i < block.count; i++)
+      sw_pack_b(block.pieces[i].term, kernel.packed, block.pieces[i].k, n0, n1,
+                (char *)scratch + block.pieces[i].panels, block.pieces[i].panel_bytes, rest);
+    for (int64_t m = m0; m < m1; m += kernel.rows) {
+      const int rows = (int)(m1 - m < kernel.rows ? m1 - m : kernel.rows);
+      for (int i = 0; i < block.count; i++)
+        if (block.pieces[i].staged >= 0)
+          sw_stage_a(block.pieces[i].term, m, rows, block.pieces[i].k,
+                     (char *)scratch + block.pieces[i].staged);
+      for (int64_t p = 0; p < panels; p += kernel.panels) {
+        const int taken = (int)(panels - p < kernel.panels ? panels - p : kernel.panels);
+        const int64_t stride = (several ? panels : taken) * SW_PANEL;
+        void *acc = several ? sums + ((m - m0) * stride + p * SW_PANEL) * sum_size : (char *)tile;
+        run_tile(&block, &kernel, scratch, m, rows, p, taken, acc, stride, !is_first);
+        if (!is_last)
+          continue;
+        const int64_t n = n0 + p * SW_PANEL, left = n1 - n;
+        const int columns = (int)(left < taken * SW_PANEL ? left : taken * SW_PANEL);
+        store(g, &(tile_sums){acc, stride, m, n, rows, columns});
+      }
     }
   }
 }

@@ -20,12 +20,9 @@ typedef double double16 __attribute__((vector_size(128), aligned(8)));
     (void)panel_bytes;                                                                                       \
     (void)panels;                                                                                            \
     const A *row[PORTABLE_ROWS];                                                                             \
-    VECTOR sum[PORTABLE_ROWS] = {0};                                                                         \
     for (int i = 0; i < PORTABLE_ROWS; i++)                                                                  \
       row[i] = (const A *)a + (i < m ? i : 0) * lda;                                                         \
-    for (int i = 0; i < m && accumulate; i++)                                                                \
-      sum[i] = *(const VECTOR *)((const REAL *)sums + i * sums_stride);                                      \
-    VECTOR sum0 = sum[0], sum1 = sum[1], sum2 = sum[2], sum3 = sum[3], sum4 = sum[4], sum5 = sum[5];         \
+    VECTOR sum0 = {0}, sum1 = {0}, sum2 = {0}, sum3 = {0}, sum4 = {0}, sum5 = {0};                           \
     const REAL *panel = b;                                                                                   \
     for (int64_t p = 0; p < k; p++) {                                                                        \
       VECTOR bv = *(const VECTOR *)(panel + p * SW_PANEL);                                                   \
@@ -36,9 +33,11 @@ typedef double double16 __attribute__((vector_size(128), aligned(8)));
       sum4 += LOAD(row[4] + p) * bv;                                                                         \
       sum5 += LOAD(row[5] + p) * bv;                                                                         \
     }                                                                                                        \
-    const VECTOR total[PORTABLE_ROWS] = {sum0, sum1, sum2, sum3, sum4, sum5};                                \
-    for (int i = 0; i < m; i++)                                                                              \
-      memcpy((REAL *)sums + i * sums_stride, &total[i], sizeof(VECTOR));                                     \
+    const VECTOR sum[PORTABLE_ROWS] = {sum0, sum1, sum2, sum3, sum4, sum5};                                  \
+    for (int i = 0; i < m; i++) {                                                                            \
+      VECTOR *out = (VECTOR *)((REAL *)sums + i * sums_stride);                                              \
+      *out = accumulate ? *out + sum[i] : sum[i];                                                            \
+    }                                                                                                        \
   }
 
 PORTABLE_KERNEL(run_portable_f32, float, LOAD_F32, float, float16)
@@ -55,16 +54,12 @@ enum { AVX512_ROWS = 14 };
 #define UNROLL _Pragma("clang loop unroll(full)")
 
 // One step of k for M rows and P panels; k counts floats, or pairs of bfloat16 (both are 32 bits of A).
-#define AVX512_TILE(name, ISA, ACCUMULATE)                                                        \
+#define AVX512_TILE(name, ISA, ACCUMULATE)                                                                   \
   __attribute__((target(ISA), always_inline)) static inline void name(                                       \
       const int M, const int P, int64_t k, const uint32_t *a, int64_t lda, const char *b,                    \
       int64_t panel_bytes, float *sums, int64_t sums_stride, int accumulate) {                               \
     __m512 sum[AVX512_ROWS * SW_MAX_TILE_PANELS];                                                            \
     UNROLL for (int i = 0; i < M * P; i++) sum[i] = _mm512_setzero_ps();                                     \
-    if (accumulate) {                                                                                        \
-      UNROLL for (int i = 0; i < M; i++)                                                                     \
-        UNROLL for (int j = 0; j < P; j++) sum[i * P + j] = _mm512_loadu_ps(sums + i * sums_stride + j * 16); \
-    }                                                                                                        \
     for (int64_t p = 0; p < k; p++) {                                                                        \
       __m512 panel[SW_MAX_TILE_PANELS];                                                                      \
       UNROLL for (int j = 0; j < P; j++) panel[j] = _mm512_loadu_ps(b + j * panel_bytes + p * 64);           \
@@ -73,8 +68,13 @@ enum { AVX512_ROWS = 14 };
         UNROLL for (int j = 0; j < P; j++) sum[i * P + j] = ACCUMULATE(sum[i * P + j], av, panel[j]);        \
       }                                                                                                      \
     }                                                                                                        \
-    UNROLL for (int i = 0; i < M; i++)                                                                       \
-      UNROLL for (int j = 0; j < P; j++) _mm512_storeu_ps(sums + i * sums_stride + j * 16, sum[i * P + j]);  \
+    UNROLL for (int i = 0; i < M; i++) {                                                                     \
+      UNROLL for (int j = 0; j < P; j++) {                                                                   \
+        float *out = sums + i * sums_stride + j * SW_PANEL;                                                  \
+        __m512 total = accumulate ? _mm512_add_ps(sum[i * P + j], _mm512_loadu_ps(out)) : sum[i * P + j];    \
+        _mm512_storeu_ps(out, total);                                                                        \
+      }                                                                                                      \
+    }                                                                                                        \
   }
 
 #define FMA_F32(sum, av, bv) _mm512_fmadd_ps(_mm512_castsi512_ps(av), bv, sum)
@@ -85,9 +85,9 @@ AVX512_TILE(tile_bf16, "avx512f,avx512bf16", DOT_BF16)
 #define AVX512_ROW_CASE(tile, M)                                                                             \
   case M:                                                                                                    \
     if (panels == 2)                                                                                         \
-      tile(M, 2, steps, a, lda, b, panel_bytes, sums, sums_stride, accumulate);                                                        \
+      tile(M, 2, steps, a, lda, b, panel_bytes, sums, sums_stride, accumulate);                              \
     else                                                                                                     \
-      tile(M, 1, steps, a, lda, b, panel_bytes, sums, sums_stride, accumulate);                                                        \
+      tile(M, 1, steps, a, lda, b, panel_bytes, sums, sums_stride, accumulate);                              \
     break;
 
 #define AVX512_RUN(name, ISA, tile, STEPS, A)                                                                \
@@ -117,7 +117,8 @@ AVX512_RUN(run_avx512_f32, "avx512f", tile_f32, k, float)
 // k is even here: the driver pads an odd k (sw_gemm_tile).
 AVX512_RUN(run_avx512_bf16, "avx512f,avx512bf16", tile_bf16, k / 2, sw_bf16)
 
-// MARK: AMX: 32 rows by two panels in four of the eight tiles; a tile row is 64 bytes.
+// MARK: AMX: 32 rows by two panels in four of the eight tiles; a tile row is 64 bytes. Sums are loaded before
+// rather than added after: the tiles have no addition.
 
 typedef struct {
   uint8_t palette, start_row;
@@ -127,11 +128,9 @@ typedef struct {
 } tile_config;
 
 // Tiles 0-3: sums (upper left, upper right, lower left, lower right); 4, 5: rows of A; 6, 7: panels of B.
-__attribute__((target("amx-tile,amx-bf16"))) static void run_amx_bf16(int64_t k, const void *a, int64_t lda,
-                                                                      int m, const void *b,
-                                                                      int64_t panel_bytes, int panels,
-                                                                      void *sums, int64_t sums_stride,
-                                                                      int accumulate) {
+__attribute__((target("amx-tile,amx-bf16"))) static void
+run_amx_bf16(int64_t k, const void *a, int64_t lda, int m, const void *b, int64_t panel_bytes, int panels,
+             void *sums, int64_t sums_stride, int accumulate) {
   const int upper = m < 16 ? m : 16, lower = m - upper, right = panels == 2;
   tile_config config = {.palette = 1};
   for (int t = 0; t < 8; t++) {

@@ -34,7 +34,7 @@ void sw_widen(sw_dtype dtype, const void *x, int64_t count, float *out) {
 
 typedef struct {
   float decoded[SEGMENT];
-  double converted[SEGMENT];  // large enough for every packed type
+  double converted[SEGMENT]; // large enough for every packed type
 } segment_buffer;
 
 // Weights whose rows may be read where they lie.
@@ -42,33 +42,39 @@ static int lies_packed(const sw_weight *w, sw_dtype packed) {
   return (w->format == SW_W_BF16 && packed == SW_BF16) || (w->format == SW_W_F32 && packed == SW_F32);
 }
 
-// Writes elements [first, first + count) of weight row `row` to `out` in the packed type.
-static void convert_weight(const sw_weight *w, sw_dtype packed, int64_t row, int64_t first, int64_t count,
+SW_KERNEL static void scale_by(float scale, int64_t count, float *x) {
+  for (int64_t i = 0; i < count; i++)
+    x[i] *= scale;
+}
+
+// Writes elements [first, first + count) of the weight's row `row`, scaled, to `out` in the packed type.
+static void convert_weight(const sw_term *term, sw_dtype packed, int64_t row, int64_t first, int64_t count,
                            float *decoded, void *out) {
-  if (packed == SW_F32)
-    return sw_weight_decode(w, row, first, count, out);
-  sw_weight_decode(w, row, first, count, decoded);
+  float *values = packed == SW_F32 ? out : decoded;
+  sw_weight_decode(&term->weight, row, first, count, values);
+  if (term->scale != 1)
+    scale_by(term->scale, count, values);
   if (packed == SW_BF16)
-    round_to_bf16(decoded, count, out);
-  else
-    widen_to_f64(decoded, count, out);
+    round_to_bf16(values, count, out);
+  else if (packed == SW_F64)
+    widen_to_f64(values, count, out);
 }
 
 // Elements [first, first + count) of row `row` of a (rows, columns) operand; returns where they lie. count is
 // at most SEGMENT and, for weights, first is a multiple of SEGMENT.
-static const void *read_segment(const sw_gemm *g, sw_dtype packed, int64_t row, int64_t first, int64_t count,
-                                segment_buffer *buffer) {
-  if (g->b_kind == SW_B_MATRIX || g->b_kind == SW_B_MATRIX_ROWS) {
-    const char *at = (const char *)g->b.data + (row * g->b.stride + first) * size_of(g->b.dtype);
-    if (g->b.dtype == packed)
+static const void *read_segment(const sw_term *term, sw_dtype packed, int64_t row, int64_t first,
+                                int64_t count, segment_buffer *buffer) {
+  if (term->b_kind == SW_B_MATRIX || term->b_kind == SW_B_MATRIX_ROWS) {
+    const char *at = (const char *)term->b.data + (row * term->b.stride + first) * size_of(term->b.dtype);
+    if (term->b.dtype == packed)
       return at;
     widen_bf16((const sw_bf16 *)at, count, buffer->decoded);
     return buffer->decoded;
   }
-  const sw_weight *w = &g->weight;
-  if (lies_packed(w, packed) && w->interleaved_head == 0)
+  const sw_weight *w = &term->weight;
+  if (lies_packed(w, packed) && w->interleaved_head == 0 && term->scale == 1)
     return (const char *)w->data + (row * w->columns + first) * size_of(packed);
-  convert_weight(w, packed, row, first, count, buffer->decoded, buffer->converted);
+  convert_weight(term, packed, row, first, count, buffer->decoded, buffer->converted);
   return buffer->converted;
 }
 
@@ -109,7 +115,8 @@ __attribute__((target("avx512f"))) static void interleave_words_avx512(const uin
     }
     // a[4q + c] now holds, in lane l, word 4l + c of rows 4q .. 4q + 3.
     for (int c = 0; c < 4; c++) {
-      __m512i low01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), high01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xDD);
+      __m512i low01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88),
+              high01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xDD);
       __m512i low23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
       __m512i high23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xDD);
       uint32_t *at = out + (k + c) * SW_PANEL;
@@ -137,13 +144,13 @@ static void interleave(const void *const rows[SW_PANEL], sw_dtype packed, int64_
   interleave_words((const uint32_t *const *)rows, words, out);
 }
 
-static void pack_rows_as_columns(const sw_gemm *g, sw_dtype packed, int64_t padded_k, int64_t n0, int64_t n1,
-                             char *panels, int64_t panel_bytes, segment_buffer *buffers) {
+static void pack_rows_as_columns(const sw_term *term, sw_dtype packed, sw_k_range k, int64_t n0, int64_t n1,
+                                 char *panels, int64_t panel_bytes, segment_buffer *buffers) {
   const int64_t size = size_of(packed);
   for (int64_t n = n0; n < n1; n += SW_PANEL, panels += panel_bytes) {
     const int columns = (int)least(SW_PANEL, n1 - n);
-    for (int64_t k = 0; k < padded_k; k += SEGMENT) {
-      const int64_t padded = least(SEGMENT, padded_k - k), count = least(padded, g->k - k);
+    for (int64_t at = 0; at < k.padded; at += SEGMENT) {
+      const int64_t padded = least(SEGMENT, k.padded - at), count = least(padded, k.count - at);
       const void *rows[SW_PANEL];
       for (int j = 0; j < SW_PANEL; j++) {
         rows[j] = buffers[j].converted;
@@ -151,7 +158,7 @@ static void pack_rows_as_columns(const sw_gemm *g, sw_dtype packed, int64_t padd
           memset(buffers[j].converted, 0, (size_t)(padded * size));
           continue;
         }
-        const void *segment = read_segment(g, packed, n + j, k, count, &buffers[j]);
+        const void *segment = read_segment(term, packed, n + j, k.first + at, count, &buffers[j]);
         if (count == padded) {
           rows[j] = segment;
         } else {
@@ -159,7 +166,7 @@ static void pack_rows_as_columns(const sw_gemm *g, sw_dtype packed, int64_t padd
           memset((char *)buffers[j].converted + count * size, 0, (size_t)((padded - count) * size));
         }
       }
-      interleave(rows, packed, padded, panels + k * SW_PANEL * size);
+      interleave(rows, packed, padded, panels + at * SW_PANEL * size);
     }
   }
 }
@@ -173,7 +180,8 @@ SW_KERNEL static void zip_bf16(const sw_bf16 *first, const sw_bf16 *second, int 
 }
 
 // Scatters one (or, for bfloat16, two) rows of columns to the panels. A NULL row reads as zeros.
-static void spread_rows(const void *const rows[2], sw_dtype packed, int64_t columns, char *out, int64_t panel_bytes) {
+static void spread_rows(const void *const rows[2], sw_dtype packed, int64_t columns, char *out,
+                        int64_t panel_bytes) {
   static const sw_bf16 zeros[SW_PANEL] = {0};
   const int64_t size = size_of(packed);
   for (int64_t j = 0; j < columns; j += SW_PANEL, out += panel_bytes) {
@@ -192,60 +200,64 @@ static void spread_rows(const void *const rows[2], sw_dtype packed, int64_t colu
   }
 }
 
-static void pack_rows_along_k(const sw_gemm *g, sw_dtype packed, int64_t padded_k, int64_t n0, int64_t n1,
+static void pack_rows_along_k(const sw_term *term, sw_dtype packed, sw_k_range k, int64_t n0, int64_t n1,
                               char *panels, int64_t panel_bytes, segment_buffer *buffers) {
   const int step = packed == SW_BF16 ? 2 : 1;
   const int64_t size = size_of(packed);
   // Weights are decoded from a block's start; the panels then begin `skip` elements into the segment.
-  const int64_t aligned = g->b_kind == SW_B_WEIGHT ? n0 / SEGMENT * SEGMENT : n0;
+  const int64_t aligned = term->b_kind == SW_B_WEIGHT ? n0 / SEGMENT * SEGMENT : n0;
   for (int64_t n = aligned; n < n1; n += SEGMENT) {
     const int64_t count = least(SEGMENT, n1 - n), skip = n < n0 ? n0 - n : 0;
     char *out = panels + (n + skip - n0) / SW_PANEL * panel_bytes;
-    for (int64_t k = 0; k < padded_k; k += step) {
+    for (int64_t at = 0; at < k.padded; at += step) {
       const void *rows[2] = {NULL, NULL};
-      for (int i = 0; i < step && k + i < g->k; i++)
-        rows[i] = (const char *)read_segment(g, packed, k + i, n, count, &buffers[i]) + skip * size;
-      spread_rows(rows, packed, count - skip, out + k * SW_PANEL * size, panel_bytes);
+      for (int i = 0; i < step && at + i < k.count; i++)
+        rows[i] =
+            (const char *)read_segment(term, packed, k.first + at + i, n, count, &buffers[i]) + skip * size;
+      spread_rows(rows, packed, count - skip, out + at * SW_PANEL * size, panel_bytes);
     }
   }
 }
 
 int64_t sw_pack_scratch_bytes(void) { return SW_PANEL * sizeof(segment_buffer); }
 
-void sw_pack_b(const sw_gemm *g, sw_dtype packed, int64_t padded_k, int64_t n0, int64_t n1, void *panels,
+void sw_pack_b(const sw_term *term, sw_dtype packed, sw_k_range k, int64_t n0, int64_t n1, void *panels,
                int64_t panel_bytes, void *scratch) {
-  const int rows_are_columns = g->b_kind == SW_B_WEIGHT_ROWS || g->b_kind == SW_B_MATRIX_ROWS;
-  (rows_are_columns ? pack_rows_as_columns : pack_rows_along_k)(g, packed, padded_k, n0, n1, panels,
-                                                                panel_bytes, scratch);
+  const int rows_are_columns = term->b_kind == SW_B_WEIGHT_ROWS || term->b_kind == SW_B_MATRIX_ROWS;
+  (rows_are_columns ? pack_rows_as_columns : pack_rows_along_k)(term, packed, k, n0, n1, panels, panel_bytes,
+                                                                scratch);
 }
 
 // MARK: A
 
 // out[i, k] = a[k, m + i]
 #define STAGE_TRANSPOSED(name, T)                                                                            \
-  SW_KERNEL static void name(const T *a, int64_t stride, int rows, int64_t k, int64_t padded_k, T *out) {    \
+  SW_KERNEL static void name(const T *a, int64_t stride, int rows, int64_t k, int64_t padded, T *out) {      \
     for (int64_t p = 0; p < k; p++)                                                                          \
       for (int i = 0; i < rows; i++)                                                                         \
-        out[i * padded_k + p] = a[p * stride + i];                                                           \
+        out[i * padded + p] = a[p * stride + i];                                                             \
   }
 
 STAGE_TRANSPOSED(stage_transposed_f32, float)
 STAGE_TRANSPOSED(stage_transposed_bf16, sw_bf16)
 STAGE_TRANSPOSED(stage_transposed_f64, double)
 
-void sw_stage_a(const sw_gemm *g, int64_t m, int rows, int64_t padded_k, void *out) {
-  const int64_t size = size_of(g->a.dtype), stride = g->a.stride;
-  const char *a = g->a.data;
-  if (!g->a_transposed) {
+void sw_stage_a(const sw_term *term, int64_t m, int rows, sw_k_range k, void *out) {
+  const int64_t size = size_of(term->a.dtype), stride = term->a.stride;
+  const char *a = term->a.data;
+  if (!term->a_transposed) {
     for (int i = 0; i < rows; i++)
-      memcpy((char *)out + i * padded_k * size, a + (m + i) * stride * size, (size_t)(g->k * size));
-  } else if (g->a.dtype == SW_F32) {
-    stage_transposed_f32((const float *)a + m, stride, rows, g->k, padded_k, out);
-  } else if (g->a.dtype == SW_BF16) {
-    stage_transposed_bf16((const sw_bf16 *)a + m, stride, rows, g->k, padded_k, out);
+      memcpy((char *)out + i * k.padded * size, a + ((m + i) * stride + k.first) * size,
+             (size_t)(k.count * size));
   } else {
-    stage_transposed_f64((const double *)a + m, stride, rows, g->k, padded_k, out);
+    a += (k.first * stride + m) * size;
+    if (term->a.dtype == SW_F32)
+      stage_transposed_f32((const float *)a, stride, rows, k.count, k.padded, out);
+    else if (term->a.dtype == SW_BF16)
+      stage_transposed_bf16((const sw_bf16 *)a, stride, rows, k.count, k.padded, out);
+    else
+      stage_transposed_f64((const double *)a, stride, rows, k.count, k.padded, out);
   }
-  for (int i = 0; i < rows && padded_k > g->k; i++)
-    memset((char *)out + (i * padded_k + g->k) * size, 0, (size_t)((padded_k - g->k) * size));
+  for (int i = 0; i < rows && k.padded > k.count; i++)
+    memset((char *)out + (i * k.padded + k.count) * size, 0, (size_t)((k.padded - k.count) * size));
 }

@@ -1,6 +1,6 @@
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 3.3).
 #pragma once
-#include "include/kernel.h"
+#include "vector_math.h"
 
 SW_INLINE void philox4x32(uint64_t seed, const uint32_t counter[4], uint32_t out[4]) {
   uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
@@ -20,7 +20,7 @@ SW_INLINE void philox4x32(uint64_t seed, const uint32_t counter[4], uint32_t out
 
 // The words of `blocks` consecutive counters, whose low halves count up from `first`.
 SW_INLINE void philox_words(uint64_t seed, uint64_t stream, uint64_t first, int64_t blocks, uint32_t *out) {
-#pragma clang loop vectorize(assume_safety)
+  SW_VECTOR
   for (int64_t i = 0; i < blocks; i++) {
     uint64_t position = first + (uint64_t)i;
     uint32_t counter[4] = {(uint32_t)position, (uint32_t)(position >> 32), (uint32_t)stream,

@@ -20,7 +20,7 @@ struct sw_pool {
   void *context;
   int64_t count;
   _Atomic int64_t next;
-  _Atomic int running;  // workers that have not yet finished the current job
+  _Atomic int running; // workers that have not yet finished the current job
   _Atomic int sleeping;
   _Atomic int stopping;
 };

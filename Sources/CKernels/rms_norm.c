@@ -3,22 +3,23 @@
 #include "include/ops.h"
 #ifndef SW_BODY
 #define SW_TEMPLATE "rms_norm.c"
+#define SW_MIXED
 #include "each_dtype.h"
 
 SW_KERNEL void sw_rms_norm(sw_matrix x, sw_matrix residual, const float *weight, double epsilon,
                            int64_t width, sw_matrix h, sw_matrix y, void *rstd, int64_t begin, int64_t end) {
-  SW_DISPATCH(x.dtype, rms_norm, x, residual, weight, epsilon, width, h, y, rstd, begin, end);
+  SW_DISPATCH_MIXED(x.dtype, y.dtype, rms_norm, x, residual, weight, epsilon, width, h, y, rstd, begin, end);
 }
 
 SW_KERNEL void sw_rms_norm_backward(sw_matrix dy, sw_matrix h, const float *weight, const void *rstd,
                                     int64_t width, sw_matrix adding, sw_matrix dh, int64_t begin,
                                     int64_t end) {
-  SW_DISPATCH(dy.dtype, rms_norm_backward, dy, h, weight, rstd, width, adding, dh, begin, end);
+  SW_DISPATCH_MIXED(h.dtype, dy.dtype, rms_norm_backward, dy, h, weight, rstd, width, adding, dh, begin, end);
 }
 
 SW_KERNEL void sw_rms_norm_backward_weight(sw_matrix dy, sw_matrix h, const void *rstd, int64_t width,
                                            float *d_weight, int64_t begin, int64_t end) {
-  SW_DISPATCH(dy.dtype, rms_norm_backward_weight, dy, h, rstd, width, d_weight, begin, end);
+  SW_DISPATCH_MIXED(h.dtype, dy.dtype, rms_norm_backward_weight, dy, h, rstd, width, d_weight, begin, end);
 }
 
 #else
@@ -53,21 +54,21 @@ SW_INLINE void TYPED(rms_norm)(sw_matrix x, sw_matrix residual, const float *wei
   int64_t groups = x.columns / width;
   for (int64_t i = begin * groups; i < end * groups; i++) {
     int64_t row = i / groups, first = i % groups * width;
-    const stored *hRow = ROW(h, row) + first;
-    stored *yRow = ROW(y, row) + first;
+    const stored *h_row = ROW(h, row) + first;
+    narrow *y_row = NARROW_ROW(y, row) + first;
     real sum = residual.data ? TYPED(add_residual)(ROW(x, row) + first, ROW(residual, row) + first,
                                                    ROW(h, row) + first, width)
-                             : TYPED(sum_squares)(hRow, width);
+                             : TYPED(sum_squares)(h_row, width);
     real scale = 1 / sw_sqrt(sum / (real)width + (real)epsilon);
     rstd[i] = scale;
     SW_VECTOR
     for (int64_t c = 0; c < width; c++)
-      sw_store(&yRow[c], sw_load(&hRow[c]) * scale * weight[c]);
+      sw_store(&y_row[c], sw_load(&h_row[c]) * scale * weight[c]);
   }
 }
 
 // sum of weight * dy * h
-SW_INLINE real TYPED(weighted_dot)(const stored *dy, const stored *h, const float *weight, int64_t width) {
+SW_INLINE real TYPED(weighted_dot)(const narrow *dy, const stored *h, const float *weight, int64_t width) {
   SW_SUM_IN_LANES
   real sum = 0;
   SW_VECTOR
@@ -76,7 +77,7 @@ SW_INLINE real TYPED(weighted_dot)(const stored *dy, const stored *h, const floa
   return sum;
 }
 
-SW_INLINE void TYPED(input_gradient)(const stored *dy, const stored *h, const float *weight, real rstd,
+SW_INLINE void TYPED(input_gradient)(const narrow *dy, const stored *h, const float *weight, real rstd,
                                      const stored *adding, stored *dh, int64_t width) {
   real along = rstd * rstd * TYPED(weighted_dot)(dy, h, weight, width) / (real)width;
   SW_VECTOR
@@ -94,10 +95,10 @@ SW_INLINE void TYPED(rms_norm_backward)(sw_matrix dy, sw_matrix h, const float *
   for (int64_t i = begin * groups; i < end * groups; i++) {
     int64_t row = i / groups, first = i % groups * width;
     if (adding.data)
-      TYPED(input_gradient)(ROW(dy, row) + first, ROW(h, row) + first, weight, rstd[i],
+      TYPED(input_gradient)(NARROW_ROW(dy, row) + first, ROW(h, row) + first, weight, rstd[i],
                             ROW(adding, row) + first, ROW(dh, row) + first, width);
     else
-      TYPED(input_gradient)(ROW(dy, row) + first, ROW(h, row) + first, weight, rstd[i], NULL,
+      TYPED(input_gradient)(NARROW_ROW(dy, row) + first, ROW(h, row) + first, weight, rstd[i], NULL,
                             ROW(dh, row) + first, width);
   }
 }
@@ -111,10 +112,11 @@ SW_INLINE void TYPED(rms_norm_backward_weight)(sw_matrix dy, sw_matrix h, const 
     real sum[TILE] = {0};
     for (int64_t i = 0; i < h.rows * groups; i++) {
       int64_t column = i % groups * width + first;
-      const stored *dyRow = ROW(dy, i / groups) + column, *hRow = ROW(h, i / groups) + column;
+      const narrow *dy_row = NARROW_ROW(dy, i / groups) + column;
+      const stored *h_row = ROW(h, i / groups) + column;
       SW_VECTOR
       for (int64_t c = 0; c < count; c++)
-        sum[c] += sw_load(&dyRow[c]) * sw_load(&hRow[c]) * rstd[i];
+        sum[c] += sw_load(&dy_row[c]) * sw_load(&h_row[c]) * rstd[i];
     }
     for (int64_t c = 0; c < count; c++)
       d_weight[first + c] += (float)sum[c];

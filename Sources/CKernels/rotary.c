@@ -28,11 +28,11 @@ SW_INLINE void TYPED(rotary)(sw_matrix x, const int32_t *positions, const float 
                              int64_t begin, int64_t end) {
   int64_t half = rotary / 2;
   for (int64_t row = begin; row < end; row++) {
-    const float *rowCosine = cosine + positions[row] * half, *rowSine = sine + positions[row] * half;
+    const float *row_cosine = cosine + positions[row] * half, *row_sine = sine + positions[row] * half;
     for (int64_t first = 0; first < x.columns; first += head_size) {
       const stored *head = ROW(x, row) + first;
       stored *out = ROW(y, row) + first;
-      TYPED(rotate_head)(head, rowCosine, rowSine, half, (real)rotation, out);
+      TYPED(rotate_head)(head, row_cosine, row_sine, half, (real)rotation, out);
       if (out != head)
         memcpy(out + rotary, head + rotary, (size_t)(head_size - rotary) * sizeof(stored));
     }

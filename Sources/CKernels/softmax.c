@@ -2,6 +2,7 @@
 #include "include/ops.h"
 #ifndef SW_BODY
 #define SW_TEMPLATE "softmax.c"
+#define SW_MIXED
 #include "each_dtype.h"
 
 SW_KERNEL void sw_cross_entropy(sw_matrix logits, const int32_t *labels, double soft_cap, void *logsumexp,
@@ -12,8 +13,8 @@ SW_KERNEL void sw_cross_entropy(sw_matrix logits, const int32_t *labels, double 
 SW_KERNEL void sw_cross_entropy_backward(sw_matrix logits, const int32_t *labels, double soft_cap,
                                          const void *logsumexp, const float *row_weight, double scale,
                                          sw_matrix d_logits, int64_t begin, int64_t end) {
-  SW_DISPATCH(logits.dtype, cross_entropy_backward, logits, labels, soft_cap, logsumexp, row_weight, scale,
-              d_logits, begin, end);
+  SW_DISPATCH_MIXED(logits.dtype, d_logits.dtype, cross_entropy_backward, logits, labels, soft_cap, logsumexp,
+                    row_weight, scale, d_logits, begin, end);
 }
 
 SW_KERNEL void sw_softmax(sw_matrix logits, double soft_cap, double temperature, float *probabilities,
@@ -23,7 +24,8 @@ SW_KERNEL void sw_softmax(sw_matrix logits, double soft_cap, double temperature,
 
 #else
 
-// z = cap tanh(x / cap) (Gemma 2, arXiv:2408.00118, section 2); z = x without a cap, cap = 0.
+// z = cap tanh(x / cap) (Gemma 2, arXiv:2408.00118, section 2); z = x without a cap, cap = 0. Functions that
+// take soft_cap are called with a constant 0 where there is none, so that their loops hold no tanh.
 SW_INLINE real TYPED(cap)(real x, real soft_cap) {
   return soft_cap > 0 ? soft_cap * sw_tanh(x / soft_cap) : x;
 }
@@ -41,7 +43,7 @@ SW_INLINE real TYPED(logsumexp)(const stored *x, int64_t count, real soft_cap, r
   real greatest = (real)-1e30, sum = 0;
   for (int64_t first = 0; first < count; first += TILE) {
     int64_t length = count - first < TILE ? count - first : TILE;
-    real tile[TILE], previous = greatest, tileSum = 0;
+    real tile[TILE], previous = greatest, tile_sum = 0;
     SW_VECTOR
     for (int64_t c = 0; c < length; c++)
       tile[c] = TYPED(cap)(sw_load(&x[first + c]), soft_cap) * multiplier;
@@ -50,8 +52,8 @@ SW_INLINE real TYPED(logsumexp)(const stored *x, int64_t count, real soft_cap, r
       greatest = sw_max(greatest, tile[c]);
     SW_VECTOR
     for (int64_t c = 0; c < length; c++)
-      tileSum += sw_exp(tile[c] - greatest);
-    sum = sum * sw_exp(previous - greatest) + tileSum;
+      tile_sum += sw_exp(tile[c] - greatest);
+    sum = sum * sw_exp(previous - greatest) + tile_sum;
   }
   return greatest + sw_log(sum);
 }
@@ -70,14 +72,14 @@ SW_INLINE void TYPED(cross_entropy)(sw_matrix logits, const int32_t *labels, dou
 
 // dx = weight * (exp(z - logsumexp) - onehot(label)) * dz/dx
 SW_INLINE void TYPED(cross_entropy_row_backward)(const stored *x, int64_t count, int32_t label, real soft_cap,
-                                                 real logsumexp, real weight, stored *dx) {
-  real zLabel = TYPED(cap)(sw_load(&x[label]), soft_cap); // before dx, which may be x, is written
+                                                 real logsumexp, real weight, narrow *dx) {
+  real z_label = TYPED(cap)(sw_load(&x[label]), soft_cap); // before dx, which may be x, is written
   SW_VECTOR
   for (int64_t c = 0; c < count; c++) {
     real z = TYPED(cap)(sw_load(&x[c]), soft_cap);
     sw_store(&dx[c], weight * sw_exp(z - logsumexp) * TYPED(cap_slope)(z, soft_cap));
   }
-  sw_store(&dx[label], weight * (sw_exp(zLabel - logsumexp) - 1) * TYPED(cap_slope)(zLabel, soft_cap));
+  sw_store(&dx[label], weight * (sw_exp(z_label - logsumexp) - 1) * TYPED(cap_slope)(z_label, soft_cap));
 }
 
 SW_INLINE void TYPED(cross_entropy_backward)(sw_matrix logits, const int32_t *labels, double soft_cap,
@@ -85,10 +87,10 @@ SW_INLINE void TYPED(cross_entropy_backward)(sw_matrix logits, const int32_t *la
                                              sw_matrix d_logits, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row++) {
     const stored *x = ROW(logits, row);
-    stored *dx = ROW(d_logits, row);
+    narrow *dx = NARROW_ROW(d_logits, row);
     real weight = (real)(row_weight ? scale * row_weight[row] : scale);
     if (labels[row] == SW_IGNORED_LABEL)
-      memset(dx, 0, (size_t)logits.columns * sizeof(stored));
+      memset(dx, 0, (size_t)logits.columns * sizeof(narrow));
     else if (soft_cap > 0)
       TYPED(cross_entropy_row_backward)(x, logits.columns, labels[row], (real)soft_cap, logsumexp[row],
                                         weight, dx);
@@ -97,16 +99,24 @@ SW_INLINE void TYPED(cross_entropy_backward)(sw_matrix logits, const int32_t *la
   }
 }
 
+// softmax(z * multiplier)
+SW_INLINE void TYPED(softmax_row)(const stored *x, int64_t count, real soft_cap, real multiplier,
+                                  float *probabilities) {
+  real logsumexp = TYPED(logsumexp)(x, count, soft_cap, multiplier);
+  SW_VECTOR
+  for (int64_t c = 0; c < count; c++)
+    probabilities[c] = (float)sw_exp(TYPED(cap)(sw_load(&x[c]), soft_cap) * multiplier - logsumexp);
+}
+
 SW_INLINE void TYPED(softmax)(sw_matrix logits, double soft_cap, double temperature, float *probabilities,
                               int64_t begin, int64_t end) {
-  real multiplier = (real)(1 / temperature);
   for (int64_t row = begin; row < end; row++) {
     const stored *x = ROW(logits, row);
     float *out = probabilities + row * logits.columns;
-    real logsumexp = TYPED(logsumexp)(x, logits.columns, (real)soft_cap, multiplier);
-    SW_VECTOR
-    for (int64_t c = 0; c < logits.columns; c++)
-      out[c] = (float)sw_exp(TYPED(cap)(sw_load(&x[c]), (real)soft_cap) * multiplier - logsumexp);
+    if (soft_cap > 0)
+      TYPED(softmax_row)(x, logits.columns, (real)soft_cap, (real)(1 / temperature), out);
+    else
+      TYPED(softmax_row)(x, logits.columns, 0, (real)(1 / temperature), out);
   }
 }
 

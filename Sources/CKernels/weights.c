@@ -1,16 +1,16 @@
 // Decoding of weights: ggml's blocks, bitsandbytes' NF4 and INT8, 16- and 32-bit floats.
 //
-// Block layouts: ggml-common.h (block_q4_0 ... block_q6_K); all little-endian, no alignment. Products and sums
-// are rounded one by one on every instruction set, so that a weight has the same value everywhere.
+// Block layouts: ggml-common.h (block_q4_0 ... block_q6_K); all little-endian, no alignment. Products and
+// sums are rounded one by one on every instruction set, so that a weight has the same value everywhere.
 #include "include/weights.h"
 #include <string.h>
 
 #pragma STDC FP_CONTRACT OFF
 
 // Files align nothing that is read through these.
-typedef uint16_t unaligned_u16 __attribute__((aligned(1)));
-typedef uint32_t unaligned_u32 __attribute__((aligned(1)));
-typedef float unaligned_f32 __attribute__((aligned(1)));
+typedef uint16_t unaligned_u16 __attribute__((aligned(1), may_alias));
+typedef uint32_t unaligned_u32 __attribute__((aligned(1), may_alias));
+typedef float unaligned_f32 __attribute__((aligned(1), may_alias));
 
 SW_INLINE float from_bits(uint32_t bits) {
   union {
@@ -84,14 +84,15 @@ SW_INLINE void decode_q5_1(const uint8_t *restrict block, float *restrict out) {
 SW_INLINE void decode_q8_0(const uint8_t *restrict block, float *restrict out) {
   float d = read_f16(block);
   const int8_t *q = (const int8_t *)(block + 2);
-  for (int i = 0; i < 32; i++) out[i] = d * (float)q[i];
+  for (int i = 0; i < 32; i++)
+    out[i] = d * (float)q[i];
 }
 
 // MARK: - Blocks of 256
 
-// The eight 6-bit scales and minima of Q4_K and Q5_K, packed in 12 bytes: the first four of each in the low six
-// bits of bytes 0-3 and 4-7; of the last four the low four bits in the nibbles of bytes 8-11, the high two in
-// the spare bits above.
+// The eight 6-bit scales and minima of Q4_K and Q5_K, packed in 12 bytes: the first four of each in the low
+// six bits of bytes 0-3 and 4-7; of the last four the low four bits in the nibbles of bytes 8-11, the high
+// two in the spare bits above.
 SW_INLINE void unpack_scales(const uint8_t *packed, uint8_t scale[8], uint8_t minimum[8]) {
   for (int i = 0; i < 4; i++) {
     scale[i] = packed[i] & 63;
@@ -145,7 +146,8 @@ SW_INLINE void decode_q6_K(const uint8_t *restrict block, float *restrict out) {
     const uint8_t *low = block + 64 * half, *high = block + 128 + 32 * half;
     const int8_t *scale = (const int8_t *)(block + 192 + 8 * half);
     for (int part = 0; part < 2; part++) {
-      float d0 = d * scale[part], d1 = d * scale[2 + part], d2 = d * scale[4 + part], d3 = d * scale[6 + part];
+      float d0 = d * scale[part], d1 = d * scale[2 + part], d2 = d * scale[4 + part],
+            d3 = d * scale[6 + part];
       const uint8_t *l = low + 16 * part, *h = high + 16 * part;
       float *y = out + 128 * half + 16 * part;
       for (int i = 0; i < 16; i++) {
@@ -159,16 +161,17 @@ SW_INLINE void decode_q6_K(const uint8_t *restrict block, float *restrict out) {
 }
 
 // Whole blocks go straight to `out`, the first elements of a last one through a buffer.
-#define DECODE_BLOCKS(decode, elements, bytes)                                                                 \
-  do {                                                                                                         \
-    const uint8_t *block = (const uint8_t *)weight->data + (at / (elements)) * (bytes);                        \
-    int64_t whole = count / (elements), rest = count % (elements);                                             \
-    for (int64_t b = 0; b < whole; b++) decode(block + b * (bytes), out + b * (elements));                     \
-    if (rest) {                                                                                                \
-      float buffer[elements];                                                                                  \
-      decode(block + whole * (bytes), buffer);                                                                 \
-      memcpy(out + whole * (elements), buffer, (size_t)rest * sizeof(float));                                  \
-    }                                                                                                          \
+#define DECODE_BLOCKS(decode, elements, bytes)                                                               \
+  do {                                                                                                       \
+    const uint8_t *block = (const uint8_t *)weight->data + (at / (elements)) * (bytes);                      \
+    int64_t whole = count / (elements), rest = count % (elements);                                           \
+    for (int64_t b = 0; b < whole; b++)                                                                      \
+      decode(block + b * (bytes), out + b * (elements));                                                     \
+    if (rest) {                                                                                              \
+      float buffer[elements];                                                                                \
+      decode(block + whole * (bytes), buffer);                                                               \
+      memcpy(out + whole * (elements), buffer, (size_t)rest * sizeof(float));                                \
+    }                                                                                                        \
   } while (0)
 
 // MARK: - bitsandbytes
@@ -177,7 +180,8 @@ typedef float float8 __attribute__((ext_vector_type(8), aligned(4)));
 typedef uint32_t word8 __attribute__((ext_vector_type(8)));
 
 SW_INLINE float nf4_absmax(const sw_weight *weight, int64_t block) {
-  if (weight->absmax) return weight->absmax[block];
+  if (weight->absmax)
+    return weight->absmax[block];
   float scaled = weight->absmax_map[weight->absmax_codes[block]] * weight->nested_absmax[block / 256];
   return scaled + weight->nested_offset;
 }
@@ -186,7 +190,7 @@ SW_INLINE float nf4_absmax(const sw_weight *weight, int64_t block) {
 // word. The 16-entry table is two registers of 8, chosen between by the code's top bit.
 SW_INLINE void decode_nf4_word(const uint8_t *codes, const float8 table[2], float absmax, float *out) {
   const word8 shift = {4, 0, 12, 8, 20, 16, 28, 24};
-  word8 code = (word8)*(const unaligned_u32 *)codes >> shift;
+  word8 code = (word8) * (const unaligned_u32 *)codes >> shift;
   float8 low = __builtin_shufflevector(table[0], code & 7);
   float8 high = __builtin_shufflevector(table[1], code & 7);
   *(float8 *)out = ((code & 8) != 0 ? high : low) * absmax;
@@ -201,8 +205,10 @@ SW_INLINE void decode_nf4(const sw_weight *restrict weight, int64_t at, int64_t 
     int64_t block_end = (at / 64 + 1) * 64;
     int64_t stop = block_end < end ? block_end : end;
     float absmax = nf4_absmax(weight, at / 64);
-    if (at & 1) *out++ = weight->code[codes[at / 2] & 15] * absmax, at++;
-    for (; at + 8 <= stop; at += 8, out += 8) decode_nf4_word(codes + at / 2, table, absmax, out);
+    if (at & 1)
+      *out++ = weight->code[codes[at / 2] & 15] * absmax, at++;
+    for (; at + 8 <= stop; at += 8, out += 8)
+      decode_nf4_word(codes + at / 2, table, absmax, out);
     for (; at < stop; at++) {
       *out++ = weight->code[at & 1 ? codes[at / 2] & 15 : codes[at / 2] >> 4] * absmax;
     }
@@ -211,17 +217,20 @@ SW_INLINE void decode_nf4(const sw_weight *restrict weight, int64_t at, int64_t 
 
 // w = (q * scale) * (1/127), as bitsandbytes' int8_vectorwise_dequant rounds it.
 SW_INLINE void decode_int8(const int8_t *restrict q, float scale, int64_t count, float *restrict out) {
-  for (int64_t i = 0; i < count; i++) out[i] = ((float)q[i] * scale) * (1.0f / 127.0f);
+  for (int64_t i = 0; i < count; i++)
+    out[i] = ((float)q[i] * scale) * (1.0f / 127.0f);
 }
 
 // MARK: - 16-bit
 
 SW_INLINE void decode_f16(const unaligned_u16 *restrict in, int64_t count, float *restrict out) {
-  for (int64_t i = 0; i < count; i++) out[i] = from_f16(in[i]);
+  for (int64_t i = 0; i < count; i++)
+    out[i] = from_f16(in[i]);
 }
 
 SW_INLINE void decode_bf16(const unaligned_u16 *restrict in, int64_t count, float *restrict out) {
-  for (int64_t i = 0; i < count; i++) out[i] = sw_from_bf16(in[i]);
+  for (int64_t i = 0; i < count; i++)
+    out[i] = sw_from_bf16(in[i]);
 }
 
 // MARK: -
@@ -229,27 +238,55 @@ SW_INLINE void decode_bf16(const unaligned_u16 *restrict in, int64_t count, floa
 // The row of the file that holds row `row`.
 SW_INLINE int64_t file_row(const sw_weight *weight, int64_t row) {
   int64_t head = weight->interleaved_head;
-  if (!head) return row;
+  if (!head)
+    return row;
   int64_t within = row % head, half = head / 2;
   return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
 }
 
-SW_KERNEL void sw_weight_decode(const sw_weight *weight, int64_t row, int64_t first, int64_t count, float *out) {
+SW_KERNEL void sw_weight_decode(const sw_weight *weight, int64_t row, int64_t first, int64_t count,
+                                float *out) {
   row = file_row(weight, row);
   int64_t at = row * weight->columns + first;
   switch (weight->format) {
-  case SW_W_F32: memcpy(out, (const unaligned_f32 *)weight->data + at, (size_t)count * sizeof(float)); break;
-  case SW_W_F16: decode_f16((const unaligned_u16 *)weight->data + at, count, out); break;
-  case SW_W_BF16: decode_bf16((const unaligned_u16 *)weight->data + at, count, out); break;
-  case SW_W_Q4_0: DECODE_BLOCKS(decode_q4_0, 32, 18); break;
-  case SW_W_Q4_1: DECODE_BLOCKS(decode_q4_1, 32, 20); break;
-  case SW_W_Q5_0: DECODE_BLOCKS(decode_q5_0, 32, 22); break;
-  case SW_W_Q5_1: DECODE_BLOCKS(decode_q5_1, 32, 24); break;
-  case SW_W_Q8_0: DECODE_BLOCKS(decode_q8_0, 32, 34); break;
-  case SW_W_Q4_K: DECODE_BLOCKS(decode_q4_K, 256, 144); break;
-  case SW_W_Q5_K: DECODE_BLOCKS(decode_q5_K, 256, 176); break;
-  case SW_W_Q6_K: DECODE_BLOCKS(decode_q6_K, 256, 210); break;
-  case SW_W_NF4: decode_nf4(weight, at, count, out); break;
-  case SW_W_INT8: decode_int8((const int8_t *)weight->data + at, weight->row_scale[row], count, out); break;
+  case SW_W_F32:
+    memcpy(out, (const unaligned_f32 *)weight->data + at, (size_t)count * sizeof(float));
+    break;
+  case SW_W_F16:
+    decode_f16((const unaligned_u16 *)weight->data + at, count, out);
+    break;
+  case SW_W_BF16:
+    decode_bf16((const unaligned_u16 *)weight->data + at, count, out);
+    break;
+  case SW_W_Q4_0:
+    DECODE_BLOCKS(decode_q4_0, 32, 18);
+    break;
+  case SW_W_Q4_1:
+    DECODE_BLOCKS(decode_q4_1, 32, 20);
+    break;
+  case SW_W_Q5_0:
+    DECODE_BLOCKS(decode_q5_0, 32, 22);
+    break;
+  case SW_W_Q5_1:
+    DECODE_BLOCKS(decode_q5_1, 32, 24);
+    break;
+  case SW_W_Q8_0:
+    DECODE_BLOCKS(decode_q8_0, 32, 34);
+    break;
+  case SW_W_Q4_K:
+    DECODE_BLOCKS(decode_q4_K, 256, 144);
+    break;
+  case SW_W_Q5_K:
+    DECODE_BLOCKS(decode_q5_K, 256, 176);
+    break;
+  case SW_W_Q6_K:
+    DECODE_BLOCKS(decode_q6_K, 256, 210);
+    break;
+  case SW_W_NF4:
+    decode_nf4(weight, at, count, out);
+    break;
+  case SW_W_INT8:
+    decode_int8((const int8_t *)weight->data + at, weight->row_scale[row], count, out);
+    break;
   }
 }

@@ -12,31 +12,32 @@ typedef struct {
 } sw_segment;
 
 typedef struct {
-  sw_matrix q;  // (Tq, heads * head_size)
-  sw_matrix k;  // (Tk, kv_heads * head_size)
-  sw_matrix v;  // (Tk, kv_heads * head_size)
-  sw_matrix o;  // (Tq, heads * head_size)
+  sw_matrix q; // (Tq, heads * head_size)
+  sw_matrix k; // (Tk, kv_heads * head_size)
+  sw_matrix v; // (Tk, kv_heads * head_size)
+  sw_matrix o; // (Tq, heads * head_size)
   // (Tq, heads), float (double for SW_F64): log of the sum of the exponentials of the scaled scores. Written
   // forward, read backward.
   void *logsumexp;
   const sw_segment *segments;
   int64_t segment_count;
-  int64_t head_size;  // even
+  int64_t head_size; // even
   int32_t heads, kv_heads;
   double scale;
-  int64_t window;  // a query sees at most this many keys, itself included; 0: all
+  int64_t window; // a query sees at most this many keys, itself included; 0: all
 } sw_attention;
 
 typedef struct {
-  sw_matrix d_o, d_q, d_k, d_v;  // shaped like o, q, k, v; d_q, d_k, d_v are written
+  sw_matrix d_o, d_q, d_k, d_v; // shaped like o, q, k, v; d_q, d_k, d_v are written
 } sw_attention_gradients;
 
-// Forward work is cut into tasks of up to 64 queries of one sequence and one key-value head, backward into tasks
-// of one sequence and one key-value head. `scratch` belongs to the calling thread, 64-byte aligned.
+// Forward work is cut into tasks of up to 64 queries of one sequence and one key-value head, backward into
+// tasks of one sequence and one key-value head. `scratch` belongs to the calling thread, 64-byte aligned.
 int64_t sw_attention_tasks(const sw_attention *a);
 void sw_attention_forward(const sw_attention *a, int64_t task, void *scratch);
 int64_t sw_attention_backward_tasks(const sw_attention *a);
-void sw_attention_backward(const sw_attention *a, const sw_attention_gradients *g, int64_t task, void *scratch);
+void sw_attention_backward(const sw_attention *a, const sw_attention_gradients *g, int64_t task,
+                           void *scratch);
 
 // Bytes of scratch for one thread, when no sequence has more than `longest` keys.
 int64_t sw_attention_scratch_bytes(const sw_attention *a);

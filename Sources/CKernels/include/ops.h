@@ -3,12 +3,10 @@
 // Common to all:
 // - Rows (or columns) [begin, end) are processed; nothing else is written.
 // - A matrix whose `data` is NULL is absent, where the comment says "optional".
-// - The matrices of one call have one dtype, except in `sw_copy`. Pointers named `real` hold float for SW_F32
-// and
-//   SW_BF16 and double for SW_F64: the type of the arithmetic.
-// - "Aliases" lists the outputs that may be the very same matrix as an input (same data and stride). Any
-// other
-//   overlap is an error.
+// - The matrices of one call have one dtype, except in `sw_copy`.
+// - `real` is the type of the arithmetic: float for SW_F32 and SW_BF16, double for SW_F64.
+// - "Aliases" lists the outputs that may be the very same matrix as an input (same data and stride).
+//   Any other overlap is an error.
 // - "Written" replaces a gradient, "added" accumulates into it.
 #pragma once
 #include "kernel.h"
@@ -84,7 +82,7 @@ void sw_column_sum(sw_matrix x, float *sum, int64_t begin, int64_t end);
 // columns], rows `columns` apart. A negative id is skipped.
 void sw_embedding_backward(sw_matrix dy, const int32_t *ids, float *d_weight, int64_t begin, int64_t end);
 
-// MARK: Softmax and cross-entropy (cross_entropy.c, sampling.c)
+// MARK: Softmax and cross-entropy (softmax.c, argmax.c)
 
 // What a label that counts for nothing is: its loss is 0 and its row's gradient zero (PyTorch's
 // ignore_index).

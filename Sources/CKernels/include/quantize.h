@@ -2,8 +2,8 @@
 #pragma once
 #include "weights.h"
 
-// Rounds `count` floats to SW_W_F32, SW_W_F16 or SW_W_BF16 (nearest, ties to even) at `out`, which need not be
-// aligned.
+// Rounds `count` floats to SW_W_F32, SW_W_F16 or SW_W_BF16 (nearest, ties to even) at `out`, which need not
+// be aligned.
 void sw_encode(const float *in, int64_t count, sw_format format, void *out);
 
 // NF4 of `count` elements from the start of a block: the nearest of the 16 ascending `table` values to
@@ -12,9 +12,9 @@ void sw_encode(const float *in, int64_t count, sw_format format, void *out);
 // Source: bitsandbytes' quantize_4bit (quant_type nf4, blocksize 64).
 void sw_quantize_nf4(const float *in, int64_t count, const float table[16], uint8_t *codes, float *absmax);
 
-// 8-bit codes of in[i] - offset: the nearest of the 256 ascending `map` values to it over its block's absmax, a
-// tie to the lower one. One absmax per 256, the last block may be partial.
-// Source: bitsandbytes' quantize_blockwise (blocksize 256).
+// 8-bit codes of in[i] - offset: the nearest of the 256 ascending `map` values to it over its block's absmax,
+// a tie to the lower one. One absmax per 256, the last block may be partial. Source: bitsandbytes'
+// quantize_blockwise (blocksize 256).
 void sw_quantize_dynamic(const float *in, int64_t count, float offset, const float map[256], uint8_t *codes,
                          float *absmax);
 

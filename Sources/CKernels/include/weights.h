@@ -31,14 +31,14 @@ typedef struct {
   // NF4 (bitsandbytes): two codes a byte, high nibble first; one absmax per 64 elements, row-major over the
   // whole matrix. Plain: `absmax` alone. Double-quantised: absmax[i] = map[absmax_codes[i]] *
   // nested_absmax[i / 256] + nested_offset, the product and the sum each rounded to float.
-  const float *code;            // [16]
-  const float *absmax;          // [elements / 64], or NULL when double-quantised
-  const uint8_t *absmax_codes;  // [elements / 64]
-  const float *absmax_map;      // [256]
-  const float *nested_absmax;   // [elements / 64 / 256, rounded up]
+  const float *code;           // [16]
+  const float *absmax;         // [elements / 64], or NULL when double-quantised
+  const uint8_t *absmax_codes; // [elements / 64]
+  const float *absmax_map;     // [256]
+  const float *nested_absmax;  // [elements / 64 / 256, rounded up]
   float nested_offset;
   // INT8 (bitsandbytes LLM.int8): w = (data[r, c] * row_scale[r]) * float(1 / 127), each product rounded.
-  const float *row_scale;  // [rows]
+  const float *row_scale; // [rows]
 } sw_weight;
 
 // Writes elements [first, first + count) of row `row` to `out` as float. `first` is a multiple of 32 (256 for

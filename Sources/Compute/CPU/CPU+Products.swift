@@ -16,20 +16,22 @@ extension CPU {
   /// Packed columns of one tile should stay in a core's second-level cache.
   private static let packedBytes = 512 << 10
 
-  private func tiling(_ g: inout sw_gemm) -> Tiling {
-    let isa = sw_gemm_isa(g.a.dtype)
-    let (m, n, k) = (Int(g.m), Int(g.n), Int(g.k))
+  private func tiling(_ product: MatrixProduct, _ g: inout sw_gemm) -> Tiling {
+    let left = product.terms[0].left
+    let isa = sw_gemm_isa(left.dtype.kernel)
+    let (m, n) = (product.m, product.n)
+    let k = product.terms.reduce(0) { $0 + product.k($1) }
     // Two panels feed one register tile. Quantised columns are decoded by whole blocks.
-    let unit = g.b_kind == SW_B_WEIGHT && g.weight.format.rawValue >= SW_W_Q4_K.rawValue ? 256 : 32
+    let unit = product.terms.contains(where: \.decodesLongBlocks) ? 256 : 32
     let units = (n + unit - 1) / unit
-    let most = max(1, Self.packedBytes / (k * g.a.dtype.bytes * unit))
+    let most = max(1, Self.packedBytes / (min(k, 2048) * left.dtype.size * unit))
     let enough = (units + most - 1) / most
     let columnTiles = min(units, (enough + threads - 1) / threads * threads)
     let columnsEach = (units + columnTiles - 1) / columnTiles * unit
     let tiles = (n + columnsEach - 1) / columnsEach
     let rowTiles = min(max(1, m / 64), (threads + tiles - 1) / tiles)
     let rowsEach = ((m + rowTiles - 1) / rowTiles + 31) / 32 * 32
-    let bytes = Int(sw_gemm_scratch_bytes(&g, Int64(columnsEach), isa))
+    let bytes = Int(sw_gemm_scratch_bytes(&g, Int64(rowsEach), Int64(columnsEach), isa))
     return Tiling(
       columnTiles: tiles, columnsEach: columnsEach, rowTiles: (m + rowsEach - 1) / rowsEach,
       rowsEach: rowsEach,
@@ -38,12 +40,12 @@ extension CPU {
 
   public func workspaceBytes(_ product: MatrixProduct) -> Int {
     var g = product.kernel
-    return tiling(&g).bytesEach * threads
+    return tiling(product, &g).bytesEach * threads
   }
 
   public func run(_ product: MatrixProduct, workspace: Tensor?) {
     var g = product.kernel
-    let tiling = tiling(&g)
+    let tiling = tiling(product, &g)
     let scratch = workspace?.address ?? 0
     withUnsafePointer(to: g) { g in
       tasks(tiling.columnTiles * tiling.rowTiles) { task, thread in
@@ -60,23 +62,15 @@ extension CPU {
 
 extension MatrixProduct {
   fileprivate var kernel: sw_gemm {
+    precondition(terms.count <= Int(SW_MAX_TERMS))
     var g = sw_gemm()
     g.m = Int64(m)
     g.n = Int64(n)
-    g.k = Int64(k)
-    g.a = left.matrix
-    g.a_transposed = leftTransposed ? 1 : 0
-    switch right {
-    case .rowsOf(let weight):
-      g.b_kind = SW_B_WEIGHT_ROWS
-      g.weight = weight.layout
-    case .weight(let weight):
-      g.b_kind = SW_B_WEIGHT
-      g.weight = weight.layout
-    case .matrix(let tensor):
-      g.b_kind = SW_B_MATRIX
-      g.b = tensor.matrix
+    withUnsafeMutableBytes(of: &g.terms) { bytes in
+      let out = bytes.bindMemory(to: sw_term.self)
+      for (index, term) in terms.enumerated() { out[index] = kernel(term) }
     }
+    g.term_count = Int32(terms.count)
     g.alpha = alpha
     g.bias = UnsafePointer(bias?.pointer(Float.self))
     if let addend { g.addend = addend.matrix }
@@ -84,8 +78,31 @@ extension MatrixProduct {
     g.c_transposed = outTransposed ? 1 : 0
     return g
   }
+
+  private func kernel(_ term: Term) -> sw_term {
+    var t = sw_term()
+    t.k = Int64(k(term))
+    t.a = term.left.matrix
+    t.a_transposed = leftTransposed ? 1 : 0
+    t.scale = term.scale
+    switch term.right {
+    case .rowsOf(let weight):
+      t.b_kind = SW_B_WEIGHT_ROWS
+      t.weight = weight.layout
+    case .weight(let weight):
+      t.b_kind = SW_B_WEIGHT
+      t.weight = weight.layout
+    case .matrix(let tensor):
+      t.b_kind = SW_B_MATRIX
+      t.b = tensor.matrix
+    }
+    return t
+  }
 }
 
-extension sw_dtype {
-  fileprivate var bytes: Int { self == SW_F64 ? 8 : self == SW_F32 ? 4 : 2 }
+extension MatrixProduct.Term {
+  /// Whether columns are cut out of blocks of 256.
+  fileprivate var decodesLongBlocks: Bool {
+    if case .weight(let weight) = right { weight.format.blockSize == 256 } else { false }
+  }
 }

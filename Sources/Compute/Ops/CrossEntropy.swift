@@ -19,14 +19,21 @@ extension Step {
     return logsumexp
   }
 
-  /// Replaces logits by their gradient, rowWeight[t] * (softmax(logits[t]) - onehot(labels[t])).
+  /// The logits' gradient, rowWeight[t] * (softmax(logits[t]) - onehot(labels[t])). It takes the logits' memory.
   ///
-  /// - Parameter rowWeight: (1, n), f32: dL/dloss[t], which is -dL/dlogp[t].
-  public func crossEntropyBackward(_ logits: Tensor, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor) {
+  /// - Parameters:
+  ///   - rowWeight: (1, n), f32: dL/dloss[t], which is -dL/dlogp[t].
+  ///   - output: the gradient's dtype: the logits', or bf16 when they are f32.
+  public func crossEntropyBackward(
+    _ logits: Tensor, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor, output: DType
+  ) -> Tensor {
     precondition(rowWeight.columns == logits.rows && rowWeight.dtype == .f32)
+    precondition(output.isNarrow(side: logits.dtype))
+    let dLogits = logits.narrowed(to: output)
     perform([logits, labels, logsumexp, rowWeight]) { _ in
       backend.crossEntropyBackward(
-        logits, labels: labels, logsumexp: logsumexp, rowWeight: rowWeight, dLogits: logits)
+        logits, labels: labels, logsumexp: logsumexp, rowWeight: rowWeight, dLogits: dLogits)
     }
+    return dLogits
   }
 }

@@ -1,19 +1,26 @@
-/// out = alpha * left * right + bias + addend: the one product behind a linear layer and its gradients.
+/// out = alpha * (sum of left * scale * right over the terms) + bias + addend: the one product behind linear
+/// layers, their adapters and all their gradients. The terms are added up before anything is rounded.
 public struct MatrixProduct {
-  /// What stands on the right, k by n.
-  public enum Right {
-    /// right(k, n) = weight[n, k]: forward, y = x Wᵀ.
-    case rowsOf(Weight)
-    /// right(k, n) = weight[k, n]: gradient of the input, dx = dy W.
-    case weight(Weight)
-    /// right(k, n) = matrix[k, n], of left's dtype.
-    case matrix(Tensor)
+  /// One product of the sum.
+  public struct Term {
+    /// What stands on the right, k by n.
+    public enum Right {
+      /// right(k, n) = weight[n, k]: forward, y = x Wᵀ.
+      case rowsOf(Weight)
+      /// right(k, n) = weight[k, n]: gradient of the input, dx = dy W.
+      case weight(Weight)
+      /// right(k, n) = matrix[k, n], of left's dtype.
+      case matrix(Tensor)
+    }
+
+    /// (m, k), or (k, m) when the product's left is transposed. Its dtype decides the arithmetic.
+    public let left: Tensor
+    public let right: Right
+    public let scale: Float
   }
 
-  /// (m, k), or (k, m) when `leftTransposed`. Its dtype decides the arithmetic.
-  public let left: Tensor
+  public let terms: [Term]
   public let leftTransposed: Bool
-  public let right: Right
   public let alpha: Float
   /// (1, n), f32.
   public let bias: Tensor?
@@ -23,40 +30,57 @@ public struct MatrixProduct {
   public let out: Tensor
   public let outTransposed: Bool
 
-  public var m: Int { leftTransposed ? left.columns : left.rows }
-  public var k: Int { leftTransposed ? left.rows : left.columns }
+  public var m: Int { leftTransposed ? terms[0].left.columns : terms[0].left.rows }
   public var n: Int { outTransposed ? out.rows : out.columns }
+  public func k(_ term: Term) -> Int { leftTransposed ? term.left.rows : term.left.columns }
+}
+
+/// A weight that a tensor meets in a product.
+public struct Factor {
+  /// x, (T, in), in a forward product; dy, (T, out), in a gradient.
+  public let tensor: Tensor
+  /// (out, in)
+  public let weight: Weight
+  public let scale: Float
+
+  public init(_ tensor: Tensor, _ weight: Weight, scale: Float = 1) {
+    self.tensor = tensor
+    self.weight = weight
+    self.scale = scale
+  }
 }
 
 extension Step {
-  /// y = alpha * x Wᵀ + bias + adding, (T, in) by (out, in) to (T, out).
+  /// y = sum of scale * x Wᵀ over the factors + bias + adding, (T, in) by (out, in) to (T, out).
   ///
   /// - Parameters:
-  ///   - adding: (T, out), such as the residual; may be `into` itself, to accumulate.
+  ///   - adding: (T, out) of y's dtype: the residual.
   ///   - into: where y is written; a new tensor of x's dtype when nil.
   @discardableResult
   public func linear(
-    _ x: Tensor, _ weight: Weight, bias: Tensor? = nil, alpha: Float = 1, adding: Tensor? = nil,
-    into: Tensor? = nil
+    _ factors: Factor..., bias: Tensor? = nil, adding: Tensor? = nil, into: Tensor? = nil
   ) -> Tensor {
-    precondition(
-      x.columns == weight.columns, "x (\(x.rows), \(x.columns)) by a weight of \(weight.columns) inputs")
-    precondition(bias.map { $0.columns == weight.rows && $0.dtype == .f32 } ?? true)
-    let y = into ?? make(x.rows, weight.rows, x.dtype)
-    return multiply(
-      x, .rowsOf(weight), bias: bias, alpha: alpha, adding: adding, into: y, (x.rows, weight.rows))
+    let outputs = factors[0].weight.rows
+    precondition(factors.allSatisfy { $0.tensor.columns == $0.weight.columns && $0.weight.rows == outputs })
+    precondition(bias.map { $0.columns == outputs && $0.dtype == .f32 } ?? true)
+    let terms = factors.map {
+      MatrixProduct.Term(left: $0.tensor, right: .rowsOf($0.weight), scale: $0.scale)
+    }
+    return multiply(terms, bias: bias, adding: adding, into: into, columns: outputs)
   }
 
-  /// dx = alpha * dy W + adding, (T, out) by (out, in) to (T, in): the gradient of `linear` by its input.
+  /// dx = sum of scale * dy W over the factors, (T, out) by (out, in) to (T, in): the gradient of `linear` by an
+  /// input that all the weights share.
+  ///
+  /// - Parameter into: where dx is written; a new tensor of dy's dtype when nil.
   @discardableResult
-  public func linearInputGradient(
-    _ dy: Tensor, _ weight: Weight, alpha: Float = 1, adding: Tensor? = nil, into: Tensor? = nil
-  ) -> Tensor {
-    precondition(
-      dy.columns == weight.rows, "dy (\(dy.rows), \(dy.columns)) by a weight of \(weight.rows) outputs")
-    let dx = into ?? make(dy.rows, weight.columns, dy.dtype)
-    return multiply(
-      dy, .weight(weight), bias: nil, alpha: alpha, adding: adding, into: dx, (dy.rows, weight.columns))
+  public func linearInputGradient(_ factors: [Factor], into: Tensor? = nil) -> Tensor {
+    let inputs = factors[0].weight.columns
+    precondition(factors.allSatisfy { $0.tensor.columns == $0.weight.rows && $0.weight.columns == inputs })
+    let terms = factors.map {
+      MatrixProduct.Term(left: $0.tensor, right: .weight($0.weight), scale: $0.scale)
+    }
+    return multiply(terms, bias: nil, adding: nil, into: into, columns: inputs)
   }
 
   /// dW += alpha * dyᵀ x, (T, out) and (T, in) to (out, in), f32: the gradient of `linear` by its weight.
@@ -68,29 +92,31 @@ extension Step {
     let (left, right) = swapped ? (x, dy) : (dy, x)
     start(
       MatrixProduct(
-        left: left, leftTransposed: true, right: .matrix(right), alpha: alpha, bias: nil, addend: dWeight,
-        out: dWeight, outTransposed: swapped),
-      reading: right)
+        terms: [MatrixProduct.Term(left: left, right: .matrix(right), scale: 1)], leftTransposed: true,
+        alpha: alpha, bias: nil, addend: dWeight, out: dWeight, outTransposed: swapped))
   }
 
   private func multiply(
-    _ left: Tensor, _ right: MatrixProduct.Right, bias: Tensor?, alpha: Float, adding: Tensor?,
-    into out: Tensor,
-    _ shape: (Int, Int)
+    _ terms: [MatrixProduct.Term], bias: Tensor?, adding: Tensor?, into: Tensor?, columns: Int
   ) -> Tensor {
-    precondition(out.shape == shape, "out (\(out.rows), \(out.columns)), expected \(shape)")
-    precondition(adding.map { $0.shape == shape && $0.dtype == out.dtype } ?? true)
+    let left = terms[0].left
+    precondition(terms.allSatisfy { $0.left.rows == left.rows && $0.left.dtype == left.dtype })
+    let out = into ?? make(left.rows, columns, left.dtype)
+    precondition(out.shape == (left.rows, columns), "out (\(out.rows), \(out.columns))")
+    precondition(adding.map { $0.shape == out.shape && $0.dtype == out.dtype } ?? true)
     start(
       MatrixProduct(
-        left: left, leftTransposed: false, right: right, alpha: alpha, bias: bias, addend: adding, out: out,
+        terms: terms, leftTransposed: false, alpha: 1, bias: bias, addend: adding, out: out,
         outTransposed: false))
     return out
   }
 
-  private func start(_ product: MatrixProduct, reading right: Tensor? = nil) {
-    let bytes = backend.workspaceBytes(product)
-    perform([product.left, right, product.bias, product.addend, product.out], workspace: bytes) {
-      backend.run(product, workspace: $0)
+  private func start(_ product: MatrixProduct) {
+    var operands: [Tensor?] = [product.bias, product.addend, product.out]
+    for term in product.terms {
+      operands.append(term.left)
+      if case .matrix(let right) = term.right { operands.append(right) }
     }
+    perform(operands, workspace: backend.workspaceBytes(product)) { backend.run(product, workspace: $0) }
   }
 }

@@ -4,13 +4,16 @@ public struct RotaryTable: Sendable {
   public let sine: Tensor
   /// Columns of a head.
   public let headSize: Int
+  private let owner: Buffer
 
-  public init(cosine: Tensor, sine: Tensor, headSize: Int) {
+  /// - Parameter owner: the memory of both tensors.
+  public init(cosine: Tensor, sine: Tensor, headSize: Int, owner: Buffer) {
     precondition(cosine.shape == sine.shape && cosine.dtype == .f32 && sine.dtype == .f32)
     precondition(cosine.columns * 2 <= headSize)
     self.cosine = cosine
     self.sine = sine
     self.headSize = headSize
+    self.owner = owner
   }
 }
 

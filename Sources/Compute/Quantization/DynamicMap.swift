@@ -24,11 +24,12 @@ public enum DynamicMap {
 
   /// The middles of `count` equal parts of [0.1, 1].
   private static func centres(of count: Int) -> [Float] {
-    let step: Float = (1 - 0.1) / Float(count)
-    // From the nearer end, as torch.linspace counts.
+    let (first, last): (Float, Float) = (0.1, 1)
+    let step = (last - first) / Float(count)
+    // From the nearer end and with one rounding, as torch.linspace counts.
     let edges = (0...count).map { i in
       i < (count + 1) / 2
-        ? (0.1 as Float).addingProduct(step, Float(i)) : (1 as Float).addingProduct(-step, Float(count - i))
+        ? first.addingProduct(step, Float(i)) : last.addingProduct(-step, Float(count - i))
     }
     return zip(edges, edges.dropFirst()).map { ($0 + $1) / 2 }
   }

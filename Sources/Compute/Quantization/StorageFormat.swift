@@ -1,3 +1,5 @@
+import CKernels
+
 /// How a weight matrix lies in memory or in a file. Raw values are those of `sw_format` in CKernels.
 ///
 /// Sources: ggml's block structures for the `q` formats, bitsandbytes for `nf4` and `int8`.
@@ -35,6 +37,20 @@ public enum StorageFormat: Int32, Sendable, CaseIterable {
     case .q5_K: 176
     case .q6_K: 210
     case .nf4: 32
+    }
+  }
+}
+
+extension StorageFormat {
+  /// `floats` as bytes of this format, rounded to nearest, ties to even.
+  ///
+  /// - Precondition: the format is `f32`, `f16` or `bf16`.
+  public func encoded(_ floats: Span<Float>) -> [UInt8] {
+    [UInt8](unsafeUninitializedCapacity: floats.count * bytesPerBlock) { out, count in
+      floats.withUnsafeBufferPointer {
+        sw_encode($0.baseAddress, Int64($0.count), sw_format(rawValue: rawValue), out.baseAddress)
+      }
+      count = floats.count * bytesPerBlock
     }
   }
 }

@@ -53,6 +53,26 @@ public struct Tensor: Sendable {
       stride: stride, dtype: dtype, slot: slot)
   }
 
+  /// The front of every row's memory as elements of a smaller type: where a gradient may replace wider values.
+  func narrowed(to dtype: DType) -> Tensor {
+    precondition(dtype.size <= self.dtype.size && self.dtype.size % dtype.size == 0)
+    return Tensor(
+      address: address, rows: rows, columns: columns, stride: stride * self.dtype.size / dtype.size,
+      dtype: dtype, slot: slot)
+  }
+
+  /// The elements of a contiguous f32 tensor in host memory. Valid as long as its owner lives and while no step
+  /// writes it.
+  public var hostFloats: UnsafeMutableBufferPointer<Float> { host(.f32) }
+
+  /// The elements of a contiguous i32 tensor in host memory, as above.
+  public var hostInts: UnsafeMutableBufferPointer<Int32> { host(.i32) }
+
+  private func host<Element>(_ expected: DType) -> UnsafeMutableBufferPointer<Element> {
+    precondition(dtype == expected && isContiguous && slot == nil)
+    return UnsafeMutableBufferPointer(start: pointer(), count: rows * columns)
+  }
+
   /// The tensor as the kernels take it.
   var matrix: sw_matrix {
     sw_matrix(
@@ -77,6 +97,10 @@ extension DType {
     }
   }
 
-  /// The type in which sums, norms and losses of this type are kept.
+  /// The type in which sums, norms and losses of this type are kept, and the residual stream with its gradient:
+  /// sixty additions rounded to bfloat16 would cost more accuracy than all products.
   public var arithmetic: DType { self == .f64 ? .f64 : .f32 }
+
+  /// Whether products may be of this type while the stream beside them is of type `wide`.
+  func isNarrow(side wide: DType) -> Bool { self == wide || self == .bf16 && wide == .f32 }
 }

@@ -1,0 +1,229 @@
+import Compute
+
+/// A normalisation's weights, and their gradient's place when they are trained.
+public struct Norm {
+  /// (1, width), f32
+  public var weight: Tensor
+  public var gradient: Tensor?
+  public var epsilon: Float
+
+  public init(weight: Tensor, epsilon: Float) {
+    self.weight = weight
+    self.epsilon = epsilon
+  }
+}
+
+/// What a block must know of the rows it is given.
+public struct Rows {
+  /// (1, T), i32
+  public var positions: Tensor
+  public var segments: Segments
+  public var rotary: RotaryTable
+  /// nil outside training.
+  public var dropouts: Dropouts?
+
+  public init(positions: Tensor, segments: Segments, rotary: RotaryTable, dropouts: Dropouts? = nil) {
+    self.positions = positions
+    self.segments = segments
+    self.rotary = rotary
+    self.dropouts = dropouts
+  }
+}
+
+/// Where a block's keys and values go during generation, so that later rows find them.
+public protocol KeyValueStore {
+  /// Takes in the new rows (T, keyValueHeads * D) and returns all rows that attention is to see.
+  func append(_ k: Tensor, _ v: Tensor, layer: Int, _ s: Step) -> (k: Tensor, v: Tensor)
+}
+
+/// What a layer leaves for its backward pass; what it drops is computed again there.
+public enum Checkpointing: String, Sendable, CaseIterable, Codable {
+  /// Everything that backward reads.
+  case keep
+  /// All products; norms and activations are computed again: a third of the memory for a few percent of time.
+  case elementwise
+  /// Only the layer's input: the whole layer runs again.
+  case full
+}
+
+/// One layer of a decoder: pre-norm attention, then pre-norm gated feed-forward, each added to the stream.
+public struct Block {
+  public let layer: Int
+  public let attention: Attention.Shape
+  public let activation: Activation
+  public var inputNorm: Norm
+  public var qkv: Linear
+  /// Per-head norms of q and k (Qwen3).
+  public var queryNorm: Norm?
+  public var keyNorm: Norm?
+  public var output: Linear
+  public var postAttentionNorm: Norm
+  public var gateUp: Linear
+  public var down: Linear
+
+  /// What backward reads. Tensors that `Checkpointing.elementwise` drops are nil.
+  public struct Saved {
+    let x: Tensor  // (T, C)
+    let rstd1: Tensor  // (T, 1)
+    var n1: Tensor?  // (T, C)
+    let qkv: Tensor  // (T, (H + 2 KV) D): rotated, before it was normalised where heads are
+    let heads: NormalisedHeads?
+    let hQKV: Tensor?  // (T, ranks), like all h below
+    let mix: Tensor  // (T, H D)
+    let logsumexp: Tensor  // (T, H)
+    let hOutput: Tensor?
+    let middle: Tensor  // (T, C)
+    let rstd2: Tensor  // (T, 1)
+    var n2: Tensor?  // (T, C)
+    let gateUp: Tensor  // (T, 2 F)
+    let hGateUp: Tensor?
+    var activated: Tensor?  // (T, F)
+    let hDown: Tensor?
+
+    /// What is left under `checkpointing`.
+    func kept(_ checkpointing: Checkpointing) -> Saved {
+      guard checkpointing == .elementwise else { return self }
+      var saved = self
+      saved.n1 = nil
+      saved.n2 = nil
+      saved.activated = nil
+      return saved
+    }
+  }
+
+  /// q and k after QK-norm, with what the norms' gradients need.
+  struct NormalisedHeads {
+    let q: Tensor  // (T, H D), rotated
+    let k: Tensor  // (T, KV D), rotated
+    let rstdQ: Tensor  // (T, H)
+    let rstdK: Tensor  // (T, KV)
+  }
+
+  /// y = middle + down(act(gate(n2)) * up(n2)), middle = x + output(attention(q, k, v)), (T, C) to (T, C).
+  ///
+  /// The stream, x and y, is of `compute`'s arithmetic type; what lies between is of type `compute`.
+  public func forward(
+    _ x: Tensor, _ rows: Rows, _ s: Step, compute: DType, cache: (any KeyValueStore)? = nil
+  ) -> (y: Tensor, saved: Saved) {
+    let (_, n1, rstd1) = s.rmsNorm(x, inputNorm.weight, epsilon: inputNorm.epsilon, output: compute)
+    let (qkv, hQKV) = self.qkv.forward(n1, s, dropouts: rows.dropouts)
+    let heads = normaliseHeads(qkv, s)
+    let (q, k) = (heads?.q ?? qkv.columns(queries), heads?.k ?? qkv.columns(keys))
+    s.rotate(q, positions: rows.positions, rows.rotary)
+    s.rotate(k, positions: rows.positions, rows.rotary)
+    let v = qkv.columns(values)
+    let (allK, allV) = cache?.append(k, v, layer: layer, s) ?? (k, v)
+    let (mix, logsumexp) = s.attention(q, allK, allV, attention, rows.segments)
+    let (middle, hOutput) = output.forward(mix, s, adding: x, dropouts: rows.dropouts)
+
+    let (_, n2, rstd2) = s.rmsNorm(
+      middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: compute)
+    let (gateUp, hGateUp) = self.gateUp.forward(n2, s, dropouts: rows.dropouts)
+    let activated = s.gatedActivation(activation, gate: gateUp.columns(gate), up: gateUp.columns(up))
+    let (y, hDown) = down.forward(activated, s, adding: middle, dropouts: rows.dropouts)
+
+    let saved = Saved(
+      x: x, rstd1: rstd1, n1: n1, qkv: qkv, heads: heads, hQKV: hQKV, mix: mix, logsumexp: logsumexp,
+      hOutput: hOutput, middle: middle, rstd2: rstd2, n2: n2, gateUp: gateUp, hGateUp: hGateUp,
+      activated: activated, hDown: hDown)
+    return (y, saved)
+  }
+
+  /// Adds the gradients of everything trained here and returns dx, (T, C); dy is overwritten.
+  ///
+  /// - Parameter needsInputGradient: false for the lowest layer that trains anything.
+  public func backward(
+    _ dy: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step, needsInputGradient: Bool = true
+  ) -> Tensor? {
+    let dMiddle = backwardFeedForward(dy, saved, rows, s)
+    return backwardAttention(dMiddle, saved, rows, s, needsInputGradient: needsInputGradient)
+  }
+
+  /// From dy to the gradient of the stream between the halves.
+  private func backwardFeedForward(_ dy: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step) -> Tensor {
+    let (gate, up) = (saved.gateUp.columns(gate), saved.gateUp.columns(up))
+    let activated =
+      down.isTrained ? saved.activated ?? s.gatedActivation(activation, gate: gate, up: up) : nil
+    let dActivated = down.backward(
+      narrowed(dy, like: saved.qkv, s), x: activated, h: saved.hDown, s, dropouts: rows.dropouts)!
+    let dGateUp = s.make(saved.gateUp.rows, saved.gateUp.columns, saved.gateUp.dtype)
+    s.gatedActivationBackward(
+      activation, dActivated, gate: gate, up: up, dGate: dGateUp.columns(self.gate),
+      dUp: dGateUp.columns(self.up))
+    let n2 = gateUp.isTrained ? saved.n2 ?? normalised(saved.middle, postAttentionNorm, saved, s) : nil
+    let dn2 = gateUp.backward(dGateUp, x: n2, h: saved.hGateUp, s, dropouts: rows.dropouts)!
+    return s.rmsNormBackward(
+      dn2, h: saved.middle, postAttentionNorm.weight, rstd: saved.rstd2, adding: dy, into: dy,
+      addingTo: postAttentionNorm.gradient)
+  }
+
+  /// From the gradient of the stream between the halves to dx.
+  private func backwardAttention(
+    _ dMiddle: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step, needsInputGradient: Bool
+  ) -> Tensor? {
+    let dMix = output.backward(
+      narrowed(dMiddle, like: saved.qkv, s), x: saved.mix, h: saved.hOutput, s, dropouts: rows.dropouts)!
+    let dQKV = s.make(saved.qkv.rows, saved.qkv.columns, saved.qkv.dtype)
+    let (dQ, dK) = (dQKV.columns(queries), dQKV.columns(keys))
+    s.attentionBackward(
+      dMix, q: saved.heads?.q ?? saved.qkv.columns(queries), k: saved.heads?.k ?? saved.qkv.columns(keys),
+      v: saved.qkv.columns(values), out: saved.mix, logsumexp: saved.logsumexp, attention, rows.segments,
+      dQ: dQ, dK: dK, dV: dQKV.columns(values))
+    s.rotate(dQ, positions: rows.positions, rows.rotary, .backward)
+    s.rotate(dK, positions: rows.positions, rows.rotary, .backward)
+    if let heads = saved.heads { backwardHeads(dQ, dK, heads, saved.qkv, s) }
+    let n1 = qkv.isTrained ? saved.n1 ?? normalised(saved.x, inputNorm, saved, s) : nil
+    let needsNorm = needsInputGradient || inputNorm.gradient != nil
+    let dn1 = qkv.backward(
+      dQKV, x: n1, h: saved.hQKV, s, dropouts: rows.dropouts, needsInputGradient: needsNorm)
+    return dn1.map {
+      s.rmsNormBackward(
+        $0, h: saved.x, inputNorm.weight, rstd: saved.rstd1, adding: dMiddle, into: dMiddle,
+        addingTo: inputNorm.gradient)
+    }
+  }
+
+  // MARK: QK-norm
+
+  private func normaliseHeads(_ qkv: Tensor, _ s: Step) -> NormalisedHeads? {
+    guard let queryNorm, let keyNorm else { return nil }
+    let (_, q, rstdQ) = s.rmsNorm(qkv.columns(queries), queryNorm.weight, epsilon: queryNorm.epsilon)
+    let (_, k, rstdK) = s.rmsNorm(qkv.columns(keys), keyNorm.weight, epsilon: keyNorm.epsilon)
+    return NormalisedHeads(q: q, k: k, rstdQ: rstdQ, rstdK: rstdK)
+  }
+
+  /// Replaces dQ and dK by the gradients before the norms.
+  private func backwardHeads(_ dQ: Tensor, _ dK: Tensor, _ heads: NormalisedHeads, _ qkv: Tensor, _ s: Step) {
+    guard let queryNorm, let keyNorm else { return }
+    _ = s.rmsNormBackward(
+      dQ, h: qkv.columns(queries), queryNorm.weight, rstd: heads.rstdQ, into: dQ, addingTo: queryNorm.gradient
+    )
+    _ = s.rmsNormBackward(
+      dK, h: qkv.columns(keys), keyNorm.weight, rstd: heads.rstdK, into: dK, addingTo: keyNorm.gradient)
+  }
+
+  // MARK: Columns
+
+  private var queries: Range<Int> { qkv.columns[0] }
+  private var keys: Range<Int> { qkv.columns[1] }
+  private var values: Range<Int> { qkv.columns[2] }
+  private var gate: Range<Int> { gateUp.columns[0] }
+  private var up: Range<Int> { gateUp.columns[1] }
+
+  // MARK: Between stream and products
+
+  private func normalised(_ x: Tensor, _ norm: Norm, _ saved: Saved, _ s: Step) -> Tensor {
+    s.rmsNorm(x, norm.weight, epsilon: norm.epsilon, output: saved.qkv.dtype).y
+  }
+
+  /// The stream's gradient as the products take it.
+  private func narrowed(_ dy: Tensor, like product: Tensor, _ s: Step) -> Tensor {
+    dy.dtype == product.dtype ? dy : s.convert(dy, to: product.dtype)
+  }
+
+  /// Whether training changes anything here.
+  public var isTrained: Bool {
+    [qkv, output, gateUp, down].contains(where: \.isTrained)
+      || [inputNorm, postAttentionNorm, queryNorm, keyNorm].contains { $0?.gradient != nil }
+  }
+}

@@ -1,0 +1,142 @@
+import Basics
+import Compute
+import Foundation
+
+/// What the base model's matrices are held as.
+public enum BaseWeights: String, Sendable, CaseIterable {
+  /// As they lie in the file, mapped: 16 or 32 bits, GGUF's blocks, bitsandbytes' codes.
+  case file
+  case float32
+  case bfloat16
+  /// 4-bit NormalFloat, double-quantised (QLoRA).
+  case nf4
+  /// 8-bit integers, a scale per row (LLM.int8).
+  case int8
+
+  /// The format to convert a matrix to; nil to leave it.
+  func target(for weight: Weight) -> WeightConverter.Target? {
+    switch self {
+    case .file: nil
+    case .float32: weight.format == .f32 ? nil : .f32
+    case .bfloat16: weight.format == .bf16 ? nil : .bf16
+    case .nf4: weight.format == .nf4 ? nil : .nf4
+    case .int8: weight.format == .int8 ? nil : .int8
+    }
+  }
+}
+
+extension Decoder {
+  /// Loads a model. Matrices that keep their format stay in the mapped file; others are converted one after
+  /// another.
+  ///
+  /// - Parameters:
+  ///   - weights: the format of the blocks' linear layers. Embedding and head, which quantise badly, go to
+  ///     16 bits where those go to 4 or 8.
+  ///   - progress: called with the number of tensors done and of all.
+  public init(
+    _ file: ModelFile, weights: BaseWeights = .file, on backend: any Backend,
+    progress: (Int, Int) -> Void = { _, _ in }
+  ) throws(SwiftletError) {
+    let spec = try file.spec()
+    var loader = Loader(file: file, spec: spec, weights: weights, backend: backend)
+    var blocks: [Block] = []
+    for layer in 0..<spec.layers {
+      blocks.append(try loader.block(layer))
+      progress(layer + 1, spec.layers + 1)
+    }
+    let embedding = try loader.vocabularyMatrix(.embedding)
+    let head = spec.tiesHead ? embedding : try loader.vocabularyMatrix(.head)
+    let finalNorm = try loader.norm(.finalNorm, width: spec.hiddenSize)
+    progress(spec.layers + 1, spec.layers + 1)
+    self.init(
+      spec: spec, embedding: embedding, blocks: blocks, finalNorm: finalNorm,
+      head: Linear([Linear.Part(name: "lm_head", weight: head)]), vectors: loader.vectors)
+  }
+}
+
+/// Reads, checks and converts a model's tensors.
+private struct Loader {
+  let file: ModelFile
+  let spec: ModelSpec
+  let weights: BaseWeights
+  let backend: any Backend
+  /// Memory of norms and biases.
+  var vectors: [Buffer] = []
+
+  mutating func block(_ layer: Int) throws(SwiftletError) -> Block {
+    let (C, F) = (spec.hiddenSize, spec.intermediateSize)
+    let queries = spec.heads * spec.headSize
+    let keys = spec.keyValueHeads * spec.headSize
+    let qkv = Linear([
+      try part(.q, layer, rows: queries, columns: C, bias: spec.hasAttentionBias),
+      try part(.k, layer, rows: keys, columns: C, bias: spec.hasAttentionBias),
+      try part(.v, layer, rows: keys, columns: C, bias: spec.hasAttentionBias),
+    ])
+    let gateUp = Linear([
+      try part(.gate, layer, rows: F, columns: C, bias: spec.hasFeedForwardBias),
+      try part(.up, layer, rows: F, columns: C, bias: spec.hasFeedForwardBias),
+    ])
+    var block = Block(
+      layer: layer, attention: spec.attention(layer: layer), activation: spec.activation,
+      inputNorm: try norm(.inputNorm(layer: layer), width: C), qkv: qkv,
+      output: Linear([try part(.o, layer, rows: C, columns: queries, bias: spec.hasOutputBias)]),
+      postAttentionNorm: try norm(.postAttentionNorm(layer: layer), width: C), gateUp: gateUp,
+      down: Linear([try part(.down, layer, rows: C, columns: F, bias: spec.hasFeedForwardBias)]))
+    if spec.normalisesHeads {
+      block.queryNorm = try norm(.queryNorm(layer: layer), width: spec.headSize)
+      block.keyNorm = try norm(.keyNorm(layer: layer), width: spec.headSize)
+    }
+    return block
+  }
+
+  /// Embedding or head.
+  func vocabularyMatrix(_ name: TensorName) throws(SwiftletError) -> Weight {
+    let format: BaseWeights = weights == .nf4 || weights == .int8 ? .bfloat16 : weights
+    return try matrix(name, rows: spec.vocabularySize, columns: spec.hiddenSize, as: format)
+  }
+
+  mutating func norm(_ name: TensorName, width: Int) throws(SwiftletError) -> Norm {
+    Norm(weight: try vector(name, width: width), epsilon: spec.normEpsilon)
+  }
+
+  private mutating func part(
+    _ kind: ModuleKind, _ layer: Int, rows: Int, columns: Int, bias: Bool
+  ) throws(SwiftletError) -> Linear.Part {
+    Linear.Part(
+      name: TensorName.module(kind, layer: layer),
+      weight: try matrix(.weight(kind, layer: layer), rows: rows, columns: columns, as: weights),
+      bias: bias ? try vector(.bias(kind, layer: layer), width: rows) : nil)
+  }
+
+  private func matrix(
+    _ name: TensorName, rows: Int, columns: Int, as format: BaseWeights
+  ) throws(SwiftletError) -> Weight {
+    let weight = try file.weight(name, spec)
+    guard weight.rows == rows, weight.columns == columns else {
+      throw wrongShape(name, "(\(weight.rows), \(weight.columns))", "(\(rows), \(columns))")
+    }
+    guard let target = format.target(for: weight) else { return weight }
+    let converter = try WeightConverter(rows: rows, columns: columns, to: target)
+    DispatchQueue.concurrentPerform(iterations: converter.pieces.count) { index in
+      converter.convert(converter.pieces[index]) { weight.decode(row: $0, into: $1) }
+    }
+    return try converter.finish()
+  }
+
+  private mutating func vector(_ name: TensorName, width: Int) throws(SwiftletError) -> Tensor {
+    let values = try file.vector(name, spec)
+    guard values.count == width else { throw wrongShape(name, "(\(values.count))", "(\(width))") }
+    let buffer = try backend.allocate(bytes: width * MemoryLayout<Float>.size)
+    let tensor = Tensor(buffer, rows: 1, columns: width, dtype: .f32)
+    _ = tensor.hostFloats.update(fromContentsOf: values)
+    vectors.append(buffer)
+    return tensor
+  }
+
+  private func wrongShape(_ name: TensorName, _ found: String, _ expected: String) -> SwiftletError {
+    SwiftletError(
+      .mismatch,
+      "\(file.path): tensor \"\(file.name(name))\" has the shape \(found), the configuration asks for \(expected)"
+    )
+  }
+}

@@ -1,0 +1,154 @@
+import Basics
+import Compute
+
+/// A decoder-only transformer: embedding, blocks, norm and head.
+public struct Decoder {
+  public let spec: ModelSpec
+  /// (vocabulary, C)
+  public var embedding: Weight
+  /// (vocabulary, C), when the embedding is trained.
+  public var embeddingGradient: Tensor?
+  public var blocks: [Block]
+  public var finalNorm: Norm
+  /// (vocabulary, C); the embedding itself when `spec.tiesHead`.
+  public var head: Linear
+  /// Memory of norms and biases.
+  private let vectors: [Buffer]
+
+  public init(
+    spec: ModelSpec, embedding: Weight, blocks: [Block], finalNorm: Norm, head: Linear, vectors: [Buffer]
+  ) {
+    self.vectors = vectors
+    self.spec = spec
+    self.embedding = embedding
+    self.blocks = blocks
+    self.finalNorm = finalNorm
+    self.head = head
+  }
+
+  /// The hidden states after the last block and norm, (T, C).
+  public func hidden(
+    _ ids: Tensor, _ rows: Rows, _ s: Step, compute dtype: DType, cache: (any KeyValueStore)? = nil
+  ) -> Tensor {
+    var x = s.embedding(ids, embedding, dtype: dtype.arithmetic)
+    for block in blocks { x = block.forward(x, rows, s, compute: dtype, cache: cache).y }
+    return s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype).y
+  }
+
+  /// Logits for rows of hidden states, (n, C) to (n, vocabulary), in the arithmetic type: rounded to bfloat16,
+  /// probabilities would be off by percents.
+  public func logits(_ hidden: Tensor, _ s: Step) -> Tensor {
+    head.forward(hidden, s, output: hidden.dtype.arithmetic).y
+  }
+
+  /// The loss of every row, without gradients.
+  ///
+  /// - Parameter loss: (1, T) of the arithmetic type, written: see `Step.crossEntropy`.
+  public func loss(_ batch: TrainingBatch, _ s: Step, compute dtype: DType, into loss: Tensor) {
+    let hidden = hidden(batch.ids, batch.rows, s, compute: dtype)
+    forEachHeadChunk(hidden, s) { rows, chunk in
+      let logits = logits(chunk, s)
+      _ = s.crossEntropy(logits, labels: batch.labels.columns(rows), loss: loss.columns(rows))
+    }
+  }
+
+  /// Adds the gradients of sum over t of rowWeight[t] * loss[t] to everything trained.
+  ///
+  /// - Parameters:
+  ///   - checkpointing: one entry a layer.
+  ///   - loss: (1, T) of the arithmetic type, written.
+  public func lossAndGradients(
+    _ batch: TrainingBatch, _ s: Step, compute dtype: DType, checkpointing: [Checkpointing], into loss: Tensor
+  ) {
+    let lowest = lowestTrained
+    var x = s.embedding(batch.ids, embedding, dtype: dtype.arithmetic)
+    var layers: [LayerState] = []
+    for (block, policy) in zip(blocks, checkpointing) {
+      let (y, saved) = block.forward(x, batch.rows, s, compute: dtype)
+      layers.append(policy == .full ? .input(x) : .saved(saved.kept(policy)))
+      x = y
+    }
+    guard var dx = headGradient(x, batch, s, compute: dtype, into: loss) else { return }
+    for (block, state) in zip(blocks, layers).reversed() where block.layer >= lowest {
+      let saved = state.saved { block.forward($0, batch.rows, s, compute: dtype).saved }
+      let isLast = block.layer == lowest && embeddingGradient == nil
+      guard let next = block.backward(dx, saved, batch.rows, s, needsInputGradient: !isLast) else { return }
+      dx = next
+    }
+    if let embeddingGradient { s.embeddingBackward(dx, batch.ids, addingTo: embeddingGradient) }
+  }
+
+  /// What forward keeps of a layer.
+  private enum LayerState {
+    case saved(Block.Saved)
+    case input(Tensor)
+
+    func saved(again forward: (Tensor) -> Block.Saved) -> Block.Saved {
+      switch self {
+      case .saved(let saved): saved
+      case .input(let x): forward(x)
+      }
+    }
+  }
+
+  /// The lowest layer whose backward pass anybody needs; past the last when only the head is trained.
+  private var lowestTrained: Int {
+    embeddingGradient != nil ? 0 : blocks.firstIndex(where: \.isTrained) ?? blocks.count
+  }
+
+  // MARK: Head
+
+  /// Bytes of logits that exist at once; all of them would be (T, vocabulary).
+  private static let logitBytes = 96 << 20
+
+  /// Calls `body` for chunks of rows small enough that their logits fit `logitBytes`.
+  private func forEachHeadChunk(_ hidden: Tensor, _ s: Step, _ body: (Range<Int>, Tensor) -> Void) {
+    let most = max(1, Self.logitBytes / (spec.vocabularySize * hidden.dtype.arithmetic.size))
+    let chunks = (hidden.rows + most - 1) / most
+    let size = (hidden.rows + chunks - 1) / chunks
+    for start in stride(from: 0, to: hidden.rows, by: size) {
+      let rows = start..<min(hidden.rows, start + size)
+      body(rows, hidden.rows(rows))
+    }
+  }
+
+  /// Loss and its gradient by the last block's output x (T, C); chunk by chunk, so that the gradient is there when
+  /// the forward pass ends. nil when nothing below the head is trained.
+  private func headGradient(
+    _ x: Tensor, _ batch: TrainingBatch, _ s: Step, compute dtype: DType, into loss: Tensor
+  ) -> Tensor? {
+    let (_, hidden, rstd) = s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype)
+    let dHidden = s.make(x.rows, x.columns, dtype)
+    forEachHeadChunk(hidden, s) { rows, chunk in
+      let (logits, h) = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)
+      let labels = batch.labels.columns(rows)
+      let logsumexp = s.crossEntropy(logits, labels: labels, loss: loss.columns(rows))
+      let dLogits = s.crossEntropyBackward(
+        logits, labels: labels, logsumexp: logsumexp, rowWeight: batch.rowWeights.columns(rows), output: dtype
+      )
+      _ = head.backward(
+        dLogits, x: chunk, h: h, s, dropouts: batch.rows.dropouts, into: dHidden.rows(rows))
+    }
+    guard lowestTrained < blocks.count || finalNorm.gradient != nil else { return nil }
+    return s.rmsNormBackward(
+      dHidden, h: x, finalNorm.weight, rstd: rstd, addingTo: finalNorm.gradient)
+  }
+}
+
+/// One micro-batch on the device: T rows, packed from several sequences.
+public struct TrainingBatch {
+  /// (1, T), i32
+  public var ids: Tensor
+  /// (1, T), i32: the token that each row should predict, or `ignoredLabel`.
+  public var labels: Tensor
+  /// (1, T), f32: what each row's loss counts for in the sum that is minimised.
+  public var rowWeights: Tensor
+  public var rows: Rows
+
+  public init(ids: Tensor, labels: Tensor, rowWeights: Tensor, rows: Rows) {
+    self.ids = ids
+    self.labels = labels
+    self.rowWeights = rowWeights
+    self.rows = rows
+  }
+}
