@@ -40,12 +40,17 @@ struct Operands {
   /// The dtype under test.
   let dtype: DType
   let tensors: [String: Tensor]
+  let buffers: [String: Buffer]
   let weights: [String: Weight]
 
-  subscript(dynamicMember name: String) -> Tensor { tensor(name) }
-  func tensor(_ name: String) -> Tensor { entry(name, of: tensors) }
-
+  subscript(dynamicMember name: String) -> Tensor { entry(name, of: tensors) }
   subscript(dynamicMember name: String) -> Weight { entry(name, of: weights) }
+
+  /// The memory of operand `name`.
+  func buffer(_ name: String) -> Buffer { entry(name, of: buffers) }
+
+  /// Float operand `name` as a weight.
+  func parameters(_ name: String) -> Weight { Weight(entry(name, of: tensors), owner: buffer(name)) }
 }
 
 /// A case's operands on the host, as the dtype rounded them: `v.x` is operand "x".

@@ -5,7 +5,7 @@ struct Operand: Sendable {
   enum Element: Sendable {
     /// The dtype under test.
     case activation
-    /// The type of that dtype's sums and norms: f32, or f64 for f64.
+    /// The type of that dtype's sums, losses and residual stream: f32, or f64 for f64.
     case arithmetic
     case fixed(DType)
     /// A weight matrix in a storage format.
@@ -43,9 +43,11 @@ struct Operand: Sendable {
   var isStrided = false
 
   /// An activation or a gradient that is read: uniform in [-scale, scale].
-  static func input(_ name: String, _ rows: Int, _ columns: Int, scale: Double = 1) -> Operand {
+  static func input(
+    _ name: String, _ rows: Int, _ columns: Int, as element: Element = .activation, scale: Double = 1
+  ) -> Operand {
     Operand(
-      name: name, rows: rows, columns: columns, element: .activation, content: .random { $0 * scale },
+      name: name, rows: rows, columns: columns, element: element, content: .random { $0 * scale },
       isStrided: true)
   }
 
@@ -71,16 +73,12 @@ struct Operand: Sendable {
   }
 
   /// Written whole.
-  static func output(_ name: String, _ rows: Int, _ columns: Int) -> Operand {
+  static func output(
+    _ name: String, _ rows: Int, _ columns: Int, as element: Element = .activation
+  ) -> Operand {
     Operand(
-      name: name, rows: rows, columns: columns, element: .activation, content: .poison, isWritten: true,
+      name: name, rows: rows, columns: columns, element: element, content: .poison, isWritten: true,
       isStrided: true)
-  }
-
-  /// Written whole, in the type of losses.
-  static func arithmeticOutput(_ name: String, _ rows: Int, _ columns: Int) -> Operand {
-    Operand(
-      name: name, rows: rows, columns: columns, element: .arithmetic, content: .poison, isWritten: true)
   }
 
   /// An activation that is read and then written.

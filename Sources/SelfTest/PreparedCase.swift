@@ -19,7 +19,7 @@ struct PreparedCase {
     }
     self.memory = memory
     let operands = Operands(
-      dtype: host.dtype, tensors: memory.mapValues(\.tensor),
+      dtype: host.dtype, tensors: memory.mapValues(\.tensor), buffers: memory.mapValues(\.buffer),
       weights: try host.weights.mapValues { try $0.upload(to: device) })
     self.operands = operands
     plan = Step.plan(on: device.backend) { _ = Self.run(operation, $0, operands) }
@@ -128,14 +128,6 @@ private struct OperandMemory {
 extension Operand {
   fileprivate var isPoison: Bool {
     if case .poison = content { true } else { false }
-  }
-}
-
-extension Weight {
-  /// Bytes of its codes.
-  fileprivate var bytes: Int {
-    guard let format = StorageFormat(rawValue: layout.format.rawValue) else { return 0 }
-    return rows * columns / format.blockSize * format.bytesPerBlock
   }
 }
 

@@ -73,16 +73,8 @@ struct HostWeight {
   /// Every element, decoded one row at a time. (Decoding itself is checked against other projects' values in
   /// the tests of Compute's Quantization.)
   func decoded() throws -> Matrix<Double> {
-    let weight = try upload(to: .cpu(threads: 1))
-    var row = [Float](repeating: 0, count: columns)
-    var elements: [Double] = []
-    withUnsafePointer(to: weight.layout) { layout in
-      for index in 0..<rows {
-        sw_weight_decode(layout, Int64(index), 0, Int64(columns), &row)
-        elements += row.map(Double.init)
-      }
-    }
-    return Matrix(rows: rows, columns: columns, elements: elements)
+    let floats = try upload(to: .cpu(threads: 1)).floats()
+    return Matrix(rows: rows, columns: columns, elements: floats.map(Double.init))
   }
 
   /// The matrix in the device's memory.

@@ -13,6 +13,7 @@ import Testing
 
   static let sizes = [
     (1, 1, 1), (5, 16, 2), (6, 17, 3), (14, 32, 64), (15, 33, 65), (33, 50, 300), (40, 95, 31),
+    (35, 40, 4100),
   ]
   .map { Size(m: $0.0, n: $0.1, k: $0.2) }
 
@@ -33,13 +34,15 @@ import Testing
     let out = try Buffer(count: size.m * size.n * dtype.size)
     out.base.initializeMemory(as: UInt8.self, repeating: 0xFF, count: out.count)
     var g = sw_gemm()
-    (g.m, g.n, g.k) = (Int64(size.m), Int64(size.n), Int64(size.k))
-    g.a = Tensor(left, rows: size.m, columns: size.k, dtype: dtype).matrix
-    g.b_kind = SW_B_MATRIX_ROWS
-    g.b = Tensor(right, rows: size.n, columns: size.k, dtype: dtype).matrix
+    (g.m, g.n, g.term_count) = (Int64(size.m), Int64(size.n), 1)
+    g.terms.0.k = Int64(size.k)
+    g.terms.0.a = Tensor(left, rows: size.m, columns: size.k, dtype: dtype).matrix
+    g.terms.0.b_kind = SW_B_MATRIX_ROWS
+    g.terms.0.b = Tensor(right, rows: size.n, columns: size.k, dtype: dtype).matrix
+    g.terms.0.scale = 1
     g.alpha = 0.5
     g.c = Tensor(out, rows: size.m, columns: size.n, dtype: dtype).matrix
-    let scratch = try Buffer(count: Int(sw_gemm_scratch_bytes(&g, Int64(size.n), isa)))
+    let scratch = try Buffer(count: Int(sw_gemm_scratch_bytes(&g, Int64(size.m), Int64(size.n), isa)))
     scratch.base.initializeMemory(as: UInt8.self, repeating: 0xFF, count: scratch.count)
     for (n0, n1) in zip(columnBounds, columnBounds.dropFirst()) {
       for (m0, m1) in zip(rowBounds, rowBounds.dropFirst()) {

@@ -26,7 +26,8 @@ extension OpCase {
         .values("sine", positions, half, .f32) { position, i, _ in sin(angle(position, i)) },
       ],
       run: { s, t in
-        let table = RotaryTable(cosine: t.cosine, sine: t.sine, headSize: headSize)
+        let table = RotaryTable(
+          cosine: t.cosine, sine: t.sine, headSize: headSize, owner: t.buffer("cosine"))
         let y = s.convert(t.x, to: t.dtype)
         s.rotate(y, positions: t.positions, table)
         let back = s.convert(y, to: t.dtype)

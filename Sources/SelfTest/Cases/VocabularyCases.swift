@@ -14,6 +14,8 @@ extension OpCase {
         crossEntropy(rows: 6, vocabulary: 513, scale: 10_000),
         crossEntropy(rows: 12, vocabulary: 300, ignored: 3),
         crossEntropy(rows: 3, vocabulary: 50_001, scale: 20),
+        crossEntropy(rows: 9, vocabulary: 1, wide: true),
+        crossEntropy(rows: 70, vocabulary: 1030, ignored: 4, wide: true),
       ]
   }
 
@@ -34,7 +36,7 @@ extension OpCase {
       ],
       run: { s, t in
         s.embeddingBackward(t.dy, t.ids, addingTo: t.dw)
-        return ["y": s.embedding(t.ids, t.matrix("w"), dtype: t.dtype)]
+        return ["y": s.embedding(t.ids, t.parameters("w"), dtype: t.dtype)]
       },
       reference: { v in
         var dw = v.dw
@@ -47,23 +49,30 @@ extension OpCase {
       gradients: ["w": "dw"])
   }
 
-  /// - Parameter ignored: every so-manieth label counts for nothing.
-  static func crossEntropy(rows: Int, vocabulary: Int, scale: Double = 3, ignored: Int? = nil) -> OpCase {
-    OpCase(
-      name:
-        "crossEntropy (\(rows), \(vocabulary)), logits to \(scale)\(ignored == nil ? "" : ", some ignored")",
+  /// Loss and gradient, which takes the memory of a copy of the logits.
+  ///
+  /// - Parameters:
+  ///   - ignored: every so-manieth label counts for nothing.
+  ///   - wide: logits are of the arithmetic's type.
+  static func crossEntropy(
+    rows: Int, vocabulary: Int, scale: Double = 3, ignored: Int? = nil, wide: Bool = false
+  ) -> OpCase {
+    let options = (ignored == nil ? "" : ", some ignored") + (wide ? ", wide" : "")
+    return OpCase(
+      name: "crossEntropy (\(rows), \(vocabulary)), logits to \(scale)\(options)",
       operands: [
-        .input("logits", rows, vocabulary, scale: scale),
+        .input("logits", rows, vocabulary, as: wide ? .arithmetic : .activation, scale: scale),
         .values("labels", 1, rows, .i32) { _, row, random in
           let isIgnored = ignored.map { row % $0 == 0 } ?? false
           return Double(isIgnored ? Int(ignoredLabel) : Int.random(in: 0..<vocabulary, using: &random))
         },
-        .parameter("weight", 1, rows), .arithmeticOutput("loss", 1, rows),
+        .parameter("weight", 1, rows), .output("loss", 1, rows, as: .arithmetic),
       ],
       run: { s, t in
         let logsumexp = s.crossEntropy(t.logits, labels: t.labels, loss: t.loss)
-        let dlogits = s.convert(t.logits, to: t.dtype)
-        s.crossEntropyBackward(dlogits, labels: t.labels, logsumexp: logsumexp, rowWeight: t.weight)
+        let dlogits = s.crossEntropyBackward(
+          s.convert(t.logits, to: t.logits.dtype), labels: t.labels, logsumexp: logsumexp,
+          rowWeight: t.weight, output: t.dtype)
         return ["logsumexp": logsumexp, "dlogits": dlogits]
       },
       reference: { v in
