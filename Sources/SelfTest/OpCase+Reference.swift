@@ -48,16 +48,4 @@ extension OpCase {
       "\(name)\(place) is \(got.elements[index]), expected \(wanted.value) ± \(wanted.tolerance(dtype)): "
       + "\(excess) tolerances off, the worst of \(count) such in \(got.elements.count)"
   }
-
-  /// The largest share of its tolerance that any result used up: how tight the tolerances are.
-  public func largestError(on device: Device, _ dtype: DType, seed: UInt64) throws -> Double {
-    let operands = try HostOperands(self, dtype, seed: seed)
-    let run = try PreparedCase(self, operands, on: device).run()
-    let expected = reference(operands.values)
-    return run.results.reduce(0) { largest, result in
-      zip(result.value.elements, expected[result.key]?.elements ?? []).reduce(largest) {
-        $1.0 == $1.1.value ? $0 : Swift.max($0, abs($1.0 - $1.1.value) / $1.1.tolerance(dtype))
-      }
-    }
-  }
 }

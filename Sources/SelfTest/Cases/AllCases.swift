@@ -21,7 +21,6 @@ extension OpCase {
       rmsNorm(rows: 1024, width: 576, residual: true),
       rotate(rows: 1024, heads: 9, headSize: 64, rotary: 64),
       gatedActivation(.silu, 1024, 1536), add(1024, 576), convert(1024, 576), dropout(0.1, 1024, 576),
-      embedding(WeightKind(format: .bf16), tokens: 1024, vocabulary: 49_152, width: 576),
       crossEntropy(rows: 128, vocabulary: 49_152),
       sumOfSquares(1 << 20), adamW(1 << 20), adamW8bit(1 << 20),
     ]
