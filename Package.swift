@@ -26,11 +26,15 @@ let package = Package(
     .target(name: "Compute", dependencies: ["Basics", "CKernels"]),
     // One table of operations with references, checked on any backend: `make test` and `swiftlet selftest`.
     .target(name: "SelfTest", dependencies: ["Basics", "Compute", "CKernels"]),
-    .target(name: "Models", dependencies: ["Basics", "Compute"]),
+    .target(
+      name: "Models",
+      dependencies: [
+        "Basics", "Compute", .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .target(name: "Text", dependencies: ["Basics"]),
 
     .target(name: "Training", dependencies: ["Basics", "Compute", "Models", "Text"]),
-    .target(name: "Generation", dependencies: ["Basics", "Compute", "Models", "Text"]),
+    .target(name: "Generation", dependencies: ["Basics", "CKernels", "Compute", "Models", "Text"]),
     .target(
       name: "Swiftlet", dependencies: ["Basics", "Compute", "Models", "Text", "Training", "Generation"]),
     .executableTarget(
@@ -45,6 +49,9 @@ let package = Package(
     .testTarget(name: "TextTests", dependencies: ["Text", "Basics"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics", "SelfTest"],
+      exclude: ["Fixtures"]),
+    .testTarget(
+      name: "GenerationTests", dependencies: ["Generation", "Models", "Text", "Compute", "Basics"],
       exclude: ["Fixtures"]),
     .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
   ],

@@ -131,27 +131,44 @@ typedef struct {
   real *weight; // (TILE): sum of exp(score - top)
 } TYPED(rows_state);
 
-SW_INLINE real TYPED(sum)(const real *x) {
-  SW_SUM_IN_LANES
-  real sum = 0;
-  for (int64_t j = 0; j < TILE; j++)
-    sum += x[j];
-  return sum;
+// The greatest of a tile's row, in lanes: the compiler takes no maximum apart by itself.
+SW_INLINE real TYPED(greatest)(const real *scores) {
+  enum { LANES = 16 };
+  real lanes[LANES];
+  for (int i = 0; i < LANES; i++)
+    lanes[i] = scores[i];
+  for (int j = LANES; j < TILE; j += LANES)
+    for (int i = 0; i < LANES; i++)
+      lanes[i] = sw_max(lanes[i], scores[j + i]);
+  for (int width = LANES / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++)
+      lanes[i] = sw_max(lanes[i], lanes[i + width]);
+  return lanes[0];
 }
 
-// Turns a row of raw scores of keys [key, key + TILE) into exp(scale * score - top), zero outside the visible
-// keys, and rescales what was summed under the old maximum.
+// p = exp(scale * score - top) over a tile's row; returns the sum.
+SW_INLINE real TYPED(exponentials)(const real *scores, real scale, real top, stored *p) {
+  SW_SUM_IN_LANES
+  real total = 0;
+  SW_VECTOR
+  for (int64_t j = 0; j < TILE; j++) {
+    const real value = sw_exp(scores[j] * scale - top);
+    total += value;
+    sw_store(&p[j], value);
+  }
+  return total;
+}
+
+// p = exp(scale * score - top) for the visible of the keys [key, key + TILE), zero for others; rescales what
+// was summed under the old maximum.
 SW_INLINE void TYPED(soften_row)(real *scores, stored *p, visible seen, int64_t key, real scale,
                                  int64_t width, real *sums, real *top, real *weight) {
-  const int64_t low = most(0, seen.low - key), high = least(TILE, seen.high - key);
-  real greatest = *top;
-  for (int64_t j = low; j < high; j++)
-    greatest = scores[j] * scale > greatest ? scores[j] * scale : greatest;
-  for (int64_t j = 0; j < TILE; j++)
-    scores[j] = j >= low && j < high ? sw_exp(scores[j] * scale - greatest) : 0;
-  const real total = TYPED(sum)(scores);
-  for (int64_t j = 0; j < TILE; j++)
-    sw_store(&p[j], scores[j]);
+  for (int64_t j = 0; j < seen.low - key; j++)
+    scores[j] = -INFINITY;
+  for (int64_t j = most(0, seen.high - key); j < TILE; j++)
+    scores[j] = -INFINITY;
+  const real greatest = sw_max(*top, TYPED(greatest)(scores) * scale);
+  const real total = TYPED(exponentials)(scores, scale, greatest, p);
   if (greatest > *top) {
     const real shrink = sw_exp(*top - greatest);
     for (int64_t c = 0; c < width; c++)
@@ -239,25 +256,35 @@ typedef struct {
   real *dq;                     // (width, TILE): transposed
 } TYPED(queries_state);
 
-// One tile: st = K Q^T, dpt = V dO^T (keys, TILE) become P^T and dS^T, also rounded to `stored`.
+// One key: p = exp(scale * st - L), ds = p * (dpt - D) * scale for the queries [low, high), zero for others,
+// where st and dpt may hold anything.
+SW_INLINE void TYPED(score_gradient_row)(const real *st, const real *dpt, const real *logsumexp,
+                                         const real *delta, real scale, int64_t low, int64_t high, stored *p,
+                                         stored *ds) {
+  memset(p, 0, (size_t)low * sizeof(stored));
+  memset(ds, 0, (size_t)low * sizeof(stored));
+  SW_VECTOR
+  for (int64_t i = low; i < high; i++) {
+    const real probability = sw_exp(scale * st[i] - logsumexp[i]);
+    sw_store(&p[i], probability);
+    sw_store(&ds[i], probability * (dpt[i] - delta[i]) * scale);
+  }
+  memset(p + high, 0, (size_t)(TILE - high) * sizeof(stored));
+  memset(ds + high, 0, (size_t)(TILE - high) * sizeof(stored));
+}
+
+// One tile: st = K Q^T and dpt = V dO^T, (keys, TILE), become P^T and dS^T.
 SW_KERNEL static void TYPED(score_gradient)(const sw_attention *a, const sw_segment *s, int64_t query,
                                             int64_t queries, int64_t key, int64_t keys, const real *st,
                                             const real *dpt, const TYPED(queries_state) * state, stored *p,
                                             stored *ds) {
-  const real scale = (real)a->scale;
   for (int64_t j = 0; j < keys; j++) {
     // The queries [low, high) that see this key: those from its own position on, within the window.
     const int64_t position = key + j - (s->k_count - s->q_count) - query;
-    const int64_t low = most(0, position),
-                  high = a->window > 0 ? least(queries, position + a->window) : queries;
-    for (int64_t i = 0; i < TILE; i++) {
-      // Outside, st and dpt may hold anything, NaN included.
-      const int seen = i >= low && i < high;
-      const real probability = seen ? sw_exp(scale * st[j * TILE + i] - state->logsumexp[i]) : 0;
-      const real gradient = seen ? probability * (dpt[j * TILE + i] - state->delta[i]) * scale : 0;
-      sw_store(&p[j * TILE + i], probability);
-      sw_store(&ds[j * TILE + i], gradient);
-    }
+    const int64_t low = least(TILE, most(0, position));
+    const int64_t high = most(low, a->window > 0 ? least(queries, position + a->window) : queries);
+    TYPED(score_gradient_row)(st + j * TILE, dpt + j * TILE, state->logsumexp, state->delta, (real)a->scale,
+                              low, high, p + j * TILE, ds + j * TILE);
   }
 }
 

@@ -220,7 +220,8 @@ sw_microkernel sw_microkernel_for(sw_dtype dtype, sw_isa isa) {
   case SW_F32:
     return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 4, 1, run_portable_f32};
   case SW_BF16:
-    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 2, 1, run_portable_bf16};
+    // Pairs, though this kernel needs none: rows of A are staged two at a time.
+    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 2, 2, run_portable_bf16};
   case SW_F64:
     return (sw_microkernel){PORTABLE_ROWS, 1, SW_F64, 8, 1, run_portable_f64};
   }

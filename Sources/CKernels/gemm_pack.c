@@ -173,30 +173,23 @@ static void pack_rows_as_columns(const sw_term *term, sw_dtype packed, sw_k_rang
 
 // MARK: B from rows along k: a row of the operand is a row of the panels
 
-// out[j] = first[j] in the low half, second[j] in the high half.
-SW_KERNEL static void zip_bf16(const sw_bf16 *first, const sw_bf16 *second, int columns, uint32_t *out) {
-  for (int j = 0; j < columns; j++)
-    out[j] = (uint32_t)first[j] | (uint32_t)second[j] << 16;
+// Two rows of bfloat16, `columns` long, as words of the panels: the first row in the low halves, the second
+// in the high ones. Panels are filled up with zeros.
+SW_KERNEL static void spread_pair(const sw_bf16 *first, const sw_bf16 *second, int64_t columns, char *out,
+                                  int64_t panel_bytes) {
+  for (; columns >= SW_PANEL; columns -= SW_PANEL, first += SW_PANEL, second += SW_PANEL, out += panel_bytes)
+    for (int j = 0; j < SW_PANEL; j++)
+      ((uint32_t *)out)[j] = (uint32_t)first[j] | (uint32_t)second[j] << 16;
+  for (int j = 0; j < SW_PANEL && columns > 0; j++)
+    ((uint32_t *)out)[j] = j < columns ? (uint32_t)first[j] | (uint32_t)second[j] << 16 : 0;
 }
 
-// Scatters one (or, for bfloat16, two) rows of columns to the panels. A NULL row reads as zeros.
-static void spread_rows(const void *const rows[2], sw_dtype packed, int64_t columns, char *out,
-                        int64_t panel_bytes) {
-  static const sw_bf16 zeros[SW_PANEL] = {0};
-  const int64_t size = size_of(packed);
+// One row of floats or doubles, spread over the panels.
+static void spread_row(const char *row, int64_t size, int64_t columns, char *out, int64_t panel_bytes) {
   for (int64_t j = 0; j < columns; j += SW_PANEL, out += panel_bytes) {
-    const int count = (int)least(SW_PANEL, columns - j);
-    if (packed == SW_BF16) {
-      const sw_bf16 *first = rows[0] ? (const sw_bf16 *)rows[0] + j : zeros;
-      const sw_bf16 *second = rows[1] ? (const sw_bf16 *)rows[1] + j : zeros;
-      zip_bf16(first, second, count, (uint32_t *)out);
-      memset(out + count * 4, 0, (size_t)(SW_PANEL - count) * 4);
-    } else {
-      if (rows[0])
-        memcpy(out, (const char *)rows[0] + j * size, (size_t)(count * size));
-      const int64_t filled = rows[0] ? count : 0;
-      memset(out + filled * size, 0, (size_t)((SW_PANEL - filled) * size));
-    }
+    const int64_t count = least(SW_PANEL, columns - j);
+    memcpy(out, row + j * size, (size_t)(count * size));
+    memset(out + count * size, 0, (size_t)((SW_PANEL - count) * size));
   }
 }
 
@@ -204,17 +197,21 @@ static void pack_rows_along_k(const sw_term *term, sw_dtype packed, sw_k_range k
                               char *panels, int64_t panel_bytes, segment_buffer *buffers) {
   const int step = packed == SW_BF16 ? 2 : 1;
   const int64_t size = size_of(packed);
+  static const double zeros[SEGMENT] = {0};
   // Weights are decoded from a block's start; the panels then begin `skip` elements into the segment.
   const int64_t aligned = term->b_kind == SW_B_WEIGHT ? n0 / SEGMENT * SEGMENT : n0;
   for (int64_t n = aligned; n < n1; n += SEGMENT) {
     const int64_t count = least(SEGMENT, n1 - n), skip = n < n0 ? n0 - n : 0;
     char *out = panels + (n + skip - n0) / SW_PANEL * panel_bytes;
     for (int64_t at = 0; at < k.padded; at += step) {
-      const void *rows[2] = {NULL, NULL};
+      const void *rows[2] = {zeros, zeros};
       for (int i = 0; i < step && at + i < k.count; i++)
         rows[i] =
             (const char *)read_segment(term, packed, k.first + at + i, n, count, &buffers[i]) + skip * size;
-      spread_rows(rows, packed, count - skip, out + at * SW_PANEL * size, panel_bytes);
+      if (packed == SW_BF16)
+        spread_pair(rows[0], rows[1], count - skip, out + at * SW_PANEL * size, panel_bytes);
+      else
+        spread_row(rows[0], size, count - skip, out + at * SW_PANEL * size, panel_bytes);
     }
   }
 }
@@ -230,34 +227,60 @@ void sw_pack_b(const sw_term *term, sw_dtype packed, sw_k_range k, int64_t n0, i
 
 // MARK: A
 
-// out[i, k] = a[k, m + i]
-#define STAGE_TRANSPOSED(name, T)                                                                            \
-  SW_KERNEL static void name(const T *a, int64_t stride, int rows, int64_t k, int64_t padded, T *out) {      \
-    for (int64_t p = 0; p < k; p++)                                                                          \
-      for (int i = 0; i < rows; i++)                                                                         \
-        out[i * padded + p] = a[p * stride + i];                                                             \
+// out[i, k] = a[k, i] for `rows` (at most 16) columns of a. Words are transposed 16 x 16: a float is one, and
+// so are two rows of bfloat16 zipped.
+static void stage_words(const char *a, int64_t stride, sw_dtype dtype, int rows, sw_k_range k,
+                        uint32_t *out) {
+  const int per_word = dtype == SW_BF16 ? 2 : 1;
+  const int64_t size = size_of(dtype), padded = k.padded / per_word;
+  static const sw_bf16 zeros[SW_PANEL] = {0};
+  uint32_t words[SW_PANEL][SW_PANEL] = {0}, turned[SW_PANEL * SW_PANEL];
+  const void *lines[SW_PANEL];
+  for (int j = 0; j < SW_PANEL; j++)
+    lines[j] = words[j];
+  for (int64_t first = 0; first < padded; first += SW_PANEL) {
+    const int count = (int)least(SW_PANEL, padded - first);
+    for (int j = 0; j < count; j++) {
+      const int64_t row = (first + j) * per_word;
+      const char *line = a + row * stride * size;
+      if (row >= k.count)
+        memset(words[j], 0, sizeof words[j]);
+      else if (dtype == SW_BF16)
+        spread_pair((const sw_bf16 *)line, row + 1 < k.count ? (const sw_bf16 *)line + stride : zeros, rows,
+                    (char *)words[j], 0);
+      else
+        memcpy(words[j], line, (size_t)rows * sizeof(float));
+    }
+    interleave(lines, SW_F32, SW_PANEL, turned);
+    for (int i = 0; i < rows; i++)
+      memcpy(out + i * padded + first, turned + i * SW_PANEL, (size_t)count * sizeof(uint32_t));
   }
+}
 
-STAGE_TRANSPOSED(stage_transposed_f32, float)
-STAGE_TRANSPOSED(stage_transposed_bf16, sw_bf16)
-STAGE_TRANSPOSED(stage_transposed_f64, double)
+static void stage_doubles(const double *a, int64_t stride, int rows, sw_k_range k, double *out) {
+  for (int64_t p = 0; p < k.padded; p++)
+    for (int i = 0; i < rows; i++)
+      out[i * k.padded + p] = p < k.count ? a[p * stride + i] : 0;
+}
+
+static void stage_rows(const char *a, int64_t stride, int64_t size, int rows, sw_k_range k, char *out) {
+  for (int i = 0; i < rows; i++) {
+    char *row = out + i * k.padded * size;
+    memcpy(row, a + i * stride * size, (size_t)(k.count * size));
+    memset(row + k.count * size, 0, (size_t)((k.padded - k.count) * size));
+  }
+}
 
 void sw_stage_a(const sw_term *term, int64_t m, int rows, sw_k_range k, void *out) {
-  const int64_t size = size_of(term->a.dtype), stride = term->a.stride;
+  const sw_dtype dtype = term->a.dtype;
+  const int64_t size = size_of(dtype), stride = term->a.stride;
   const char *a = term->a.data;
-  if (!term->a_transposed) {
-    for (int i = 0; i < rows; i++)
-      memcpy((char *)out + i * k.padded * size, a + ((m + i) * stride + k.first) * size,
-             (size_t)(k.count * size));
-  } else {
-    a += (k.first * stride + m) * size;
-    if (term->a.dtype == SW_F32)
-      stage_transposed_f32((const float *)a, stride, rows, k.count, k.padded, out);
-    else if (term->a.dtype == SW_BF16)
-      stage_transposed_bf16((const sw_bf16 *)a, stride, rows, k.count, k.padded, out);
-    else
-      stage_transposed_f64((const double *)a, stride, rows, k.count, k.padded, out);
-  }
-  for (int i = 0; i < rows && k.padded > k.count; i++)
-    memset((char *)out + (i * k.padded + k.count) * size, 0, (size_t)((k.padded - k.count) * size));
+  if (!term->a_transposed)
+    return stage_rows(a + (m * stride + k.first) * size, stride, size, rows, k, out);
+  a += (k.first * stride + m) * size;
+  if (dtype == SW_F64)
+    return stage_doubles((const double *)a, stride, rows, k, out);
+  for (int i = 0; i < rows; i += SW_PANEL)
+    stage_words(a + i * size, stride, dtype, (int)least(SW_PANEL, rows - i), k,
+                (uint32_t *)((char *)out + i * k.padded * size));
 }

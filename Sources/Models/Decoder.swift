@@ -14,6 +14,8 @@ public struct Decoder {
   public var head: Linear
   /// Memory of norms and biases.
   private let vectors: [Buffer]
+  /// What is trained: a tensor does not keep its memory alive.
+  var parameters: Parameters?
 
   public init(
     spec: ModelSpec, embedding: Weight, blocks: [Block], finalNorm: Norm, head: Linear, vectors: [Buffer]

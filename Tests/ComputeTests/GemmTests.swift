@@ -25,9 +25,17 @@ import Testing
     }
   }
 
-  /// C = 0.5 A B with B(k, n) = b[n, k], by tiles of the given bounds.
+  /// How the operands lie.
+  enum Layout: CaseIterable, Sendable {
+    /// A (m, k) and B (n, k), as in attention's scores.
+    case rows
+    /// A (k, m) and B (k, n), as in a weight's gradient.
+    case columns
+  }
+
+  /// C = 0.5 A B, by tiles of the given bounds.
   private func product(
-    _ isa: sw_isa, _ size: Size, _ dtype: DType, _ a: Matrix<Double>, _ b: Matrix<Double>,
+    _ isa: sw_isa, _ size: Size, _ dtype: DType, _ layout: Layout, _ a: Matrix<Double>, _ b: Matrix<Double>,
     rowBounds: [Int], columnBounds: [Int]
   ) throws -> [Double] {
     let (left, right) = (try encoded(a, dtype), try encoded(b, dtype))
@@ -36,9 +44,10 @@ import Testing
     var g = sw_gemm()
     (g.m, g.n, g.term_count) = (Int64(size.m), Int64(size.n), 1)
     g.terms.0.k = Int64(size.k)
-    g.terms.0.a = Tensor(left, rows: size.m, columns: size.k, dtype: dtype).matrix
-    g.terms.0.b_kind = SW_B_MATRIX_ROWS
-    g.terms.0.b = Tensor(right, rows: size.n, columns: size.k, dtype: dtype).matrix
+    g.terms.0.a = Tensor(left, rows: a.rows, columns: a.columns, dtype: dtype).matrix
+    g.terms.0.a_transposed = layout == .columns ? 1 : 0
+    g.terms.0.b_kind = layout == .columns ? SW_B_MATRIX : SW_B_MATRIX_ROWS
+    g.terms.0.b = Tensor(right, rows: b.rows, columns: b.columns, dtype: dtype).matrix
     g.terms.0.scale = 1
     g.alpha = 0.5
     g.c = Tensor(out, rows: size.m, columns: size.n, dtype: dtype).matrix
@@ -60,23 +69,34 @@ import Testing
     return buffer
   }
 
-  @Test(arguments: [DType.f32, .bf16, .f64], sizes)
-  func everyInstructionSetAndSplit(dtype: DType, size: Size) throws {
-    var random = RandomStream(seed: .random(in: 0...(.max)), "gemm")
-    let a = Matrix(size.m, size.k) { _, _ in dtype.round(random.uniform()) }
-    let b = Matrix(size.n, size.k) { _, _ in dtype.round(random.uniform()) }
-    let expected = Matrix(size.m, size.n) { i, j in
-      (0.5 * .sum(size.k) { Uncertain(a[i, $0]) * Uncertain(b[j, $0]) }).stored
-    }
-    for isa in Self.instructionSets(dtype.kernel) {
-      let whole = try product(isa, size, dtype, a, b, rowBounds: [0, size.m], columnBounds: [0, size.n])
-      #expect(
-        zip(whole, expected.elements).allSatisfy { abs($0 - $1.value) <= $1.tolerance(dtype) },
-        "instruction set \(isa.rawValue)")
-      let rows = [0, size.m / 3, size.m - 1, size.m]
-      let columns = [0] + Array(stride(from: 16, to: size.n, by: 16)) + [size.n]
-      let split = try product(isa, size, dtype, a, b, rowBounds: rows, columnBounds: columns)
-      #expect(whole == split, "instruction set \(isa.rawValue)")
+  @Test(arguments: Layout.allCases, sizes)
+  func everyInstructionSetAndSplit(layout: Layout, size: Size) throws {
+    for dtype in [DType.f32, .bf16, .f64] {
+      var random = RandomStream(seed: .random(in: 0...(.max)), "gemm")
+      func matrix(_ rows: Int, _ columns: Int) -> Matrix<Double> {
+        Matrix(rows, columns) { _, _ in dtype.round(random.uniform()) }
+      }
+      let isTransposed = layout == .columns
+      let a = isTransposed ? matrix(size.k, size.m) : matrix(size.m, size.k)
+      let b = isTransposed ? matrix(size.k, size.n) : matrix(size.n, size.k)
+      let expected = Matrix(size.m, size.n) { i, j in
+        (0.5
+          * .sum(size.k) {
+            isTransposed
+              ? Uncertain(a[$0, i]) * Uncertain(b[$0, j]) : Uncertain(a[i, $0]) * Uncertain(b[j, $0])
+          }).stored
+      }
+      for isa in Self.instructionSets(dtype.kernel) {
+        let whole = try product(
+          isa, size, dtype, layout, a, b, rowBounds: [0, size.m], columnBounds: [0, size.n])
+        #expect(
+          zip(whole, expected.elements).allSatisfy { abs($0 - $1.value) <= $1.tolerance(dtype) },
+          "\(dtype), instruction set \(isa.rawValue)")
+        let rows = [0, size.m / 3, size.m - 1, size.m]
+        let columns = [0] + Array(stride(from: 16, to: size.n, by: 16)) + [size.n]
+        let split = try product(isa, size, dtype, layout, a, b, rowBounds: rows, columnBounds: columns)
+        #expect(whole == split, "\(dtype), instruction set \(isa.rawValue)")
+      }
     }
   }
 }

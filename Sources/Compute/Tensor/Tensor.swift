@@ -65,6 +65,9 @@ public struct Tensor: Sendable {
   /// writes it.
   public var hostFloats: UnsafeMutableBufferPointer<Float> { host(.f32) }
 
+  /// The elements of a contiguous f64 tensor in host memory, as above.
+  public var hostDoubles: UnsafeMutableBufferPointer<Double> { host(.f64) }
+
   /// The elements of a contiguous i32 tensor in host memory, as above.
   public var hostInts: UnsafeMutableBufferPointer<Int32> { host(.i32) }
 

@@ -1,4 +1,5 @@
 import Basics
+import Foundation
 
 #if canImport(Glibc)
   import Glibc
@@ -10,6 +11,24 @@ import Basics
 func isFile(_ path: String) -> Bool {
   var status = stat()
   return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+}
+
+/// Creates a folder, and those above it, unless it is there.
+///
+/// - Throws: `.unwritable`.
+func createFolder(_ path: String) throws(SwiftletError) {
+  do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
+    throw SwiftletError(.unwritable, "\(path): cannot create the folder: \(error.localizedDescription)")
+  }
+}
+
+/// Writes a file whole or not at all.
+///
+/// - Throws: `.unwritable`.
+func writeFile(_ bytes: [UInt8], to path: String) throws(SwiftletError) {
+  let file = try AtomicFile(path: path)
+  try file.write(bytes.span.bytes, at: 0)
+  try file.commit()
 }
 
 /// A file that appears under its name whole or not at all: written beside it, then renamed.

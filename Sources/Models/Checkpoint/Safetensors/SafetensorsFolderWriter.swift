@@ -73,9 +73,6 @@ public final class SafetensorsFolderWriter {
   /// Puts the files in place, the index last.
   public func finish() throws(SwiftletError) {
     for writer in writers { try writer.finish() }
-    guard let index else { return }
-    let file = try AtomicFile(path: index.path)
-    try file.write(Array(index.text.utf8).span.bytes, at: 0)
-    try file.commit()
+    if let index { try writeFile(Array(index.text.utf8), to: index.path) }
   }
 }

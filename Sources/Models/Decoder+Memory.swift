@@ -1,0 +1,22 @@
+import Compute
+
+extension Decoder {
+  /// Bytes of all weights that are not trained.
+  public var frozenBytes: Int { frozen.reduce(0) { $0 + $1.bytes } }
+
+  /// Bytes of frozen weights that still lie in the file alone: they come into memory with the first step.
+  public var untouchedBytes: Int {
+    frozen.filter { $0.owner is MappedFile }.reduce(0) { $0 + $1.bytes }
+  }
+
+  private var frozen: [Weight] {
+    var weights = embeddingGradient == nil ? [embedding] : []
+    for block in blocks {
+      for (path, _) in Block.modules {
+        weights += block[keyPath: path].parts.filter { $0.weightGradient == nil }.map(\.weight)
+      }
+    }
+    if !spec.tiesHead, head.parts[0].weightGradient == nil { weights.append(head.parts[0].weight) }
+    return weights
+  }
+}

@@ -1,0 +1,125 @@
+import Basics
+import Compute
+import Foundation
+import Models
+
+/// A run's state on disk, in a folder `checkpoint-N`: what the user would want of the model, the optimiser's
+/// moments, and `trainer_state.json`. Parameters are kept in float32, so a resumed run continues bit for bit.
+struct RunCheckpoint {
+  let folder: String
+  let step: Int
+
+  private static let prefix = "checkpoint-"
+  private static let optimizerFile = "optimizer.safetensors"
+  /// Holds the parameters where the saved model does not hold them exactly.
+  private static let parametersFile = "parameters.safetensors"
+  private static let adapterFile = "adapter_model.safetensors"
+  private static let stateFile = "trainer_state.json"
+
+  // MARK: Writing
+
+  /// Writes a checkpoint beside its final name and renames it: it is there whole or not at all.
+  ///
+  /// - Parameter saveModel: writes adapter or model to the folder it is given.
+  static func write(
+    in outputFolder: String, step: Int, state: JSON, parameters: Parameters, optimizer: Optimizer,
+    saveModel: (String) throws -> Void
+  ) throws -> RunCheckpoint {
+    let final = outputFolder + "/\(prefix)\(step)"
+    let temporary = final + ".incomplete"
+    let files = FileManager.default
+    try? files.removeItem(atPath: temporary)
+    do { try files.createDirectory(atPath: temporary, withIntermediateDirectories: true) } catch {
+      throw SwiftletError(.unwritable, "\(temporary): \(error.localizedDescription)")
+    }
+    try saveModel(temporary)
+    if !files.fileExists(atPath: temporary + "/" + adapterFile) {
+      try parameters.save(to: temporary + "/" + parametersFile)
+    }
+    try optimizer.save(to: temporary + "/" + optimizerFile)
+    try Training.write(state.text(.indented(2)) + "\n", to: temporary + "/" + stateFile)
+    do {
+      try? files.removeItem(atPath: final)
+      try files.moveItem(atPath: temporary, toPath: final)
+    } catch {
+      throw SwiftletError(.unwritable, "\(final): \(error.localizedDescription)")
+    }
+    return RunCheckpoint(folder: final, step: step)
+  }
+
+  /// Removes the oldest checkpoints until `count` are left.
+  static func keep(_ count: Int, in outputFolder: String) {
+    for old in all(in: outputFolder).dropLast(count) {
+      try? FileManager.default.removeItem(atPath: old.folder)
+    }
+  }
+
+  // MARK: Reading
+
+  /// The checkpoints of an output folder, oldest first.
+  static func all(in outputFolder: String) -> [RunCheckpoint] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: outputFolder)) ?? []
+    return names.compactMap { name in
+      guard name.hasPrefix(prefix), let step = Int(name.dropFirst(prefix.count)) else { return nil }
+      return RunCheckpoint(folder: outputFolder + "/" + name, step: step)
+    }.sorted { $0.step < $1.step }
+  }
+
+  /// The checkpoint in `folder`.
+  init(folder: String) throws(SwiftletError) {
+    let name = folder.split(separator: "/").last ?? ""
+    guard name.hasPrefix(Self.prefix), let step = Int(name.dropFirst(Self.prefix.count)),
+      FileManager.default.fileExists(atPath: folder + "/" + Self.stateFile)
+    else {
+      throw SwiftletError(
+        .unreadable, "\(folder): is no checkpoint of a run",
+        remedy: "A checkpoint is a folder checkpoint-N with trainer_state.json in it.")
+    }
+    self.init(folder: folder, step: step)
+  }
+
+  private init(folder: String, step: Int) {
+    self.folder = folder
+    self.step = step
+  }
+
+  /// Sets parameters and optimiser to what they were, and returns the run's state.
+  func restore(_ parameters: Parameters, _ optimizer: Optimizer) throws -> JSON {
+    let isAdapter = FileManager.default.fileExists(atPath: folder + "/" + Self.adapterFile)
+    try parameters.load(
+      from: SafetensorsFile(path: folder + "/" + (isAdapter ? Self.adapterFile : Self.parametersFile)))
+    try optimizer.load(from: folder + "/" + Self.optimizerFile)
+    let path = folder + "/" + Self.stateFile
+    guard let bytes = FileManager.default.contents(atPath: path) else {
+      throw SwiftletError(.unreadable, "\(path): cannot be read")
+    }
+    return try JSON(parsing: Array(bytes))
+  }
+}
+
+extension Optimizer {
+  /// Writes the moments.
+  func save(to path: String) throws(SwiftletError) {
+    let writer = try SafetensorsWriter(
+      path: path, tensors: [.init("state", [memory.count], .u8)],
+      metadata: ["format": "pt", "step": "\(step)", "optim": settings.kind.rawValue])
+    try writer.append(UnsafeRawBufferPointer(start: memory.base, count: memory.count).bytes, to: "state")
+    try writer.finish()
+  }
+
+  func load(from path: String) throws(SwiftletError) {
+    let file = try SafetensorsFile(path: path)
+    let state = try file.required("state")
+    guard state.count == memory.count, let saved = file.metadata["step"].flatMap({ Int($0) }),
+      file.metadata["optim"] == settings.kind.rawValue
+    else {
+      throw SwiftletError(
+        .mismatch,
+        "\(path): is the state of \(file.metadata["optim"] ?? "another optimiser") with \(state.count) bytes,"
+          + " this run has \(settings.kind.rawValue) with \(memory.count)",
+        remedy: "Resume with the configuration that the run began with.")
+    }
+    step = saved
+    state.withBytes { memory.base.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+  }
+}

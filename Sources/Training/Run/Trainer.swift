@@ -1,0 +1,296 @@
+import Basics
+import Compute
+import Foundation
+import Models
+import Text
+
+/// The training loop: micro-batches, updates, evaluations, checkpoints. One loop for every kind of training; what is
+/// trained is in `parameters`, what it is trained on in `data`.
+///
+/// Runs on the calling thread. `SFTTrainer` in Swiftlet wraps it for programs that want an asynchronous sequence.
+public final class Trainer {
+  public let settings: TrainerSettings
+  public let parameters: Parameters
+  private let data: BatchPlan
+  private let evaluation: BatchPlan?
+  private let saveModel: (_ folder: String) throws -> Void
+  private let optimizer: Optimizer
+  private let runner: StepRunner
+  private let schedule: LearningRateSchedule
+  public let outline: RunOutline
+
+  private var log: RunLog
+  private var step = 0
+  private var tokensSeen = 0
+
+  /// Plans the run and takes its memory. Fails here, before any work is done, when the output folder cannot be
+  /// written or the memory does not suffice.
+  ///
+  /// - Parameters:
+  ///   - model: with adapters or trainable weights attached, whose values are `parameters`.
+  ///   - saveModel: writes what was trained to a folder that exists.
+  ///   - resume: a checkpoint folder to continue from.
+  public init(
+    _ model: Decoder, training parameters: Parameters, on data: BatchPlan, evaluation: BatchPlan? = nil,
+    _ settings: TrainerSettings, resume: String? = nil, backend: any Backend,
+    saveModel: @escaping (_ folder: String) throws -> Void
+  ) throws {
+    self.settings = settings
+    self.parameters = parameters
+    self.data = data
+    self.evaluation = evaluation
+    self.saveModel = saveModel
+    try Self.makeWritable(settings.outputFolder)
+    optimizer = try Optimizer(settings.optimizer, for: parameters, on: backend)
+    let fixed = Self.memory(model, parameters, optimizer)
+    runner = try StepRunner(
+      model, compute: settings.compute, lines: data.batchSize,
+      evaluationLines: evaluation?.batchSize ?? data.batchSize,
+      length: data.rowLength, checkpointing: settings.checkpointing,
+      arenaBudget: Self.budget(settings) - fixed.total, on: backend)
+
+    let stepsPerEpoch =
+      (data.batchesPerEpoch + settings.gradientAccumulation - 1) / settings.gradientAccumulation
+    let totalSteps = settings.maximumSteps ?? Int((settings.epochs * Double(stepsPerEpoch)).rounded(.up))
+    let warmup =
+      settings.warmupSteps > 0
+      ? settings.warmupSteps : Int((settings.warmupRatio * Double(totalSteps)).rounded(.up))
+    schedule = LearningRateSchedule(
+      settings.schedule, peak: settings.learningRate, warmupSteps: warmup, totalSteps: totalSteps)
+    var state: JSON?
+    if let resume {
+      let checkpoint = try RunCheckpoint(folder: resume)
+      state = try checkpoint.restore(parameters, optimizer)
+      step = checkpoint.step
+      tokensSeen = state?["num_input_tokens_seen"]?.int ?? 0
+    }
+    log = try RunLog(folder: settings.outputFolder, history: state?["log_history"]?.array ?? [])
+    outline = runner.outline(
+      fixed, totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: step,
+      trainedParameters: parameters.count)
+  }
+
+  // MARK: The loop
+
+  /// Trains to the end.
+  ///
+  /// - Parameters:
+  ///   - isInterrupted: asked before every micro-batch; when true, a checkpoint is saved and `.interrupted`
+  ///     thrown.
+  ///   - report: told everything that happens, on this thread.
+  public func run(
+    isInterrupted: () -> Bool = { false }, report: (TrainingEvent) throws -> Void = { _ in }
+  ) throws -> RunReport {
+    try report(.began(outline))
+    let clock = ContinuousClock()
+    let start = clock.now
+    let (firstStep, firstTokens) = (step, tokensSeen)
+    var losses: [Double] = []
+    var lastEvaluation: EvaluationReport?
+    while step < outline.totalSteps {
+      let began = clock.now
+      guard let update = try runStep(isInterrupted) else { throw try interrupted(report) }
+      losses.append(update.loss)
+      let elapsed = (clock.now - start).seconds
+      let pace = elapsed / Double(step - firstStep)
+      let stepReport = StepReport(
+        step: step, totalSteps: outline.totalSteps, epoch: epoch, loss: update.loss,
+        gradientNorm: update.norm, learningRate: update.rate, tokens: update.tokens,
+        seconds: (clock.now - began).seconds, secondsLeft: pace * Double(outline.totalSteps - step))
+      try report(.step(stepReport))
+      if isDue(settings.loggingSteps) { try record(stepReport, losses.suffix(settings.loggingSteps)) }
+      if let evaluation, isEvaluationDue {
+        lastEvaluation = try evaluate(on: evaluation)
+        if let lastEvaluation { try report(.evaluated(lastEvaluation)) }
+      }
+      if let steps = settings.saveSteps, isDue(steps), step < outline.totalSteps { try save(report) }
+    }
+    let result = RunReport(
+      steps: step, seconds: (clock.now - start).seconds, tokens: tokensSeen - firstTokens,
+      loss: losses.isEmpty ? .nan : losses.reduce(0, +) / Double(losses.count), evaluation: lastEvaluation,
+      memory: outline.memory, peakResident: ProcessMemory.peakResident)
+    try finish(result)
+    try report(.ended(result))
+    return result
+  }
+
+  /// One update; nil when interrupted before all of its micro-batches were done.
+  private func runStep(
+    _ isInterrupted: () -> Bool
+  ) throws -> (loss: Double, norm: Double, rate: Double, tokens: Int)? {
+    let batches = microBatches(of: step)
+    // Every label token of the step counts the same, in whichever micro-batch it is.
+    let labels = batches.reduce(0) { $0 + $1.labelCount }
+    let weight = labels > 0 ? 1 / Float(labels) : 0
+    var loss = 0.0
+    for (index, batch) in batches.enumerated() {
+      if isInterrupted() {
+        parameters.clearGradients()
+        return nil
+      }
+      let micro = step * settings.gradientAccumulation + index
+      loss += runner.train(
+        batch, labelWeight: weight, dropouts: Dropouts(seed: settings.seed, microBatch: micro))
+    }
+    let rate = schedule.rate(after: step)
+    let norm = optimizer.update(learningRate: rate)
+    guard loss.isFinite, norm.isFinite else {
+      throw SwiftletError(
+        .invalidData,
+        "step \(step + 1): the loss is \(loss / Double(max(1, labels))), its gradient's norm \(norm)",
+        remedy: "Lower learning_rate, or resume from the last checkpoint.")
+    }
+    step += 1
+    let tokens = batches.reduce(0) { $0 + $1.tokenCount }
+    tokensSeen += tokens
+    return (loss / Double(max(1, labels)), norm, rate, tokens)
+  }
+
+  private func microBatches(of step: Int) -> [PackedBatch] {
+    let (epochNumber, inEpoch) = step.quotientAndRemainder(dividingBy: outline.stepsPerEpoch)
+    let epoch = data.epoch(epochNumber)
+    let first = inEpoch * settings.gradientAccumulation
+    return (first..<min(epoch.count, first + settings.gradientAccumulation)).map { epoch[$0] }
+  }
+
+  /// Mean loss per label token over all of `data`.
+  public func evaluate(on data: BatchPlan) throws -> EvaluationReport {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let epoch = data.epoch(0)
+    var (loss, labels) = (0.0, 0)
+    for index in 0..<epoch.count {
+      let batch = epoch[index]
+      loss += runner.evaluate(batch)
+      labels += batch.labelCount
+    }
+    let report = EvaluationReport(
+      step: step, loss: loss / Double(max(1, labels)), labels: labels, seconds: (clock.now - start).seconds)
+    if step > 0 {
+      try log.append([
+        "epoch": .double(self.epoch), "eval_loss": .double(report.loss),
+        "eval_runtime": .double(report.seconds),
+        "step": .int(step),
+      ])
+    }
+    return report
+  }
+
+  // MARK: When
+
+  private var epoch: Double { Double(step) / Double(outline.stepsPerEpoch) }
+
+  private func isDue(_ every: Int) -> Bool { step % every == 0 }
+
+  private var isEvaluationDue: Bool {
+    if step == outline.totalSteps { return true }
+    return isDue(settings.evaluationSteps ?? outline.stepsPerEpoch)
+  }
+
+  // MARK: What is kept
+
+  private func record(_ report: StepReport, _ losses: ArraySlice<Double>) throws {
+    try log.append([
+      "epoch": .double(report.epoch), "grad_norm": .double(report.gradientNorm),
+      "learning_rate": .double(report.learningRate),
+      "loss": .double(losses.reduce(0, +) / Double(max(1, losses.count))), "step": .int(report.step),
+    ])
+  }
+
+  private func save(_ report: (TrainingEvent) throws -> Void) throws {
+    let checkpoint = try RunCheckpoint.write(
+      in: settings.outputFolder, step: step, state: state, parameters: parameters, optimizer: optimizer,
+      saveModel: saveModel)
+    if let count = settings.savedCheckpoints { RunCheckpoint.keep(count, in: settings.outputFolder) }
+    try report(.saved(folder: checkpoint.folder, step: step))
+  }
+
+  private func interrupted(_ report: (TrainingEvent) throws -> Void) throws -> SwiftletError {
+    guard step > 0 else {
+      return SwiftletError(.interrupted, "interrupted before the first step; there is nothing to save")
+    }
+    try save(report)
+    return SwiftletError(
+      .interrupted,
+      "interrupted after step \(step) of \(outline.totalSteps); the run is saved in "
+        + "\(settings.outputFolder)/checkpoint-\(step)",
+      remedy: "Run the same command with --resume to continue.")
+  }
+
+  private func finish(_ report: RunReport) throws {
+    try log.append([
+      "epoch": .double(epoch), "step": .int(step), "train_loss": .double(report.loss),
+      "train_runtime": .double(report.seconds),
+      "train_tokens_per_second": .double(Double(report.tokens) / max(report.seconds, 1e-9)),
+    ])
+    try saveModel(settings.outputFolder)
+    try write(state.text(.indented(2)) + "\n", to: settings.outputFolder + "/trainer_state.json")
+  }
+
+  /// `trainer_state.json`, with the keys that transformers' TrainerState has.
+  private var state: JSON {
+    [
+      "best_metric": nil, "best_model_checkpoint": nil, "epoch": .double(epoch),
+      "eval_steps": .int(settings.evaluationSteps ?? outline.stepsPerEpoch), "global_step": .int(step),
+      "is_hyper_param_search": false, "is_local_process_zero": true, "is_world_process_zero": true,
+      "log_history": .array(log.history), "logging_steps": .int(settings.loggingSteps),
+      "max_steps": .int(outline.totalSteps), "num_input_tokens_seen": .int(tokensSeen),
+      "num_train_epochs": .int(Int(settings.epochs.rounded(.up))),
+      "save_steps": .int(settings.saveSteps ?? outline.totalSteps), "stateful_callbacks": [:],
+      "total_flos": 0, "train_batch_size": .int(data.batchSize), "trial_name": nil, "trial_params": nil,
+    ]
+  }
+
+  // MARK: Before the run
+
+  private static func makeWritable(_ folder: String) throws(SwiftletError) {
+    let probe = folder + "/.swiftlet-probe"
+    do {
+      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+      try Data().write(to: URL(fileURLWithPath: probe))
+      try FileManager.default.removeItem(atPath: probe)
+    } catch {
+      throw SwiftletError(
+        .unwritable, "output_dir \(folder) cannot be written: \(error.localizedDescription)",
+        remedy: "Choose another output_dir, or make this one writable.")
+    }
+  }
+
+  private static func memory(_ model: Decoder, _ parameters: Parameters, _ optimizer: Optimizer)
+    -> MemoryOutline
+  {
+    MemoryOutline(
+      weights: model.frozenBytes, parameters: parameters.bytes, gradients: parameters.bytes,
+      optimizer: optimizer.memory.count)
+  }
+
+  /// Without a budget, what is free with a tenth left for others.
+  private static func budget(_ settings: TrainerSettings) -> Int {
+    settings.memoryBudget ?? ProcessMemory.available.map { $0 / 10 * 9 } ?? .max / 2
+  }
+}
+
+extension StepRunner {
+  fileprivate func outline(
+    _ fixed: MemoryOutline, totalSteps: Int, stepsPerEpoch: Int, resumedFrom: Int, trainedParameters: Int
+  ) -> RunOutline {
+    var memory = fixed
+    memory.activations = activationBytes
+    memory.batch = batchBytes
+    return RunOutline(
+      totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: resumedFrom,
+      trainedParameters: trainedParameters, checkpointing: checkpointing, memory: memory,
+      predictedResident: ProcessMemory.resident + activationBytes + model.untouchedBytes)
+  }
+}
+
+extension Duration {
+  var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}
+
+extension Trainer {
+  /// The newest checkpoint of an output folder; nil when there is none.
+  public static func newestCheckpoint(in outputFolder: String) -> String? {
+    RunCheckpoint.all(in: outputFolder).last?.folder
+  }
+}
