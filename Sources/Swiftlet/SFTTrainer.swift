@@ -149,7 +149,8 @@ private struct TrainingData {
     let cache = configuration.cacheFolder ?? ModelCache.root + "/datasets"
     func build(_ paths: [String]) throws -> TokenizedDataset {
       try TokenizedDataset.build(
-        files: paths.map { try DataFile(path: $0) }, tokenizer: model.tokenizer, chatTemplate: model.chatTemplate,
+        files: paths.map { try DataFile(path: $0) }, tokenizer: model.tokenizer,
+        chatTemplate: model.chatTemplate,
         options: options, cacheFolder: cache, progress: { progress(.tokenizing(rows: $0, of: $1)) })
     }
     func plan(_ dataset: TokenizedDataset, lines: Int, _ order: BatchPlan.Order) -> BatchPlan {

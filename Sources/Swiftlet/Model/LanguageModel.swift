@@ -57,7 +57,8 @@ public final class LanguageModel {
     decoder = try Decoder(file, weights: weights, on: device, progress: progress)
     guard tokenizer.vocabularySize <= decoder.spec.vocabularySize else {
       throw SwiftletError(
-        .mismatch, "\(path): the tokenizer has \(tokenizer.vocabularySize) tokens, the embedding "
+        .mismatch,
+        "\(path): the tokenizer has \(tokenizer.vocabularySize) tokens, the embedding "
           + "\(decoder.spec.vocabularySize) rows",
         remedy: "Tokenizer and weights are not of one model.")
     }
@@ -71,6 +72,19 @@ public final class LanguageModel {
 
   /// Uses another chat template than the model's own.
   public func useChatTemplate(_ template: ChatTemplate) { chatTemplate = template }
+
+  /// A conversation as the model takes it, up to where it is to answer.
+  ///
+  /// - Parameter messages: objects with `role` and `content`.
+  public func chatTokens(_ messages: [JSON]) throws(SwiftletError) -> [Int32] {
+    guard let chatTemplate else {
+      throw SwiftletError(
+        .unsupported, "\(path) has no chat template", remedy: "Give the model plain text to continue.")
+    }
+    let text = try chatTemplate.render(
+      messages: .array(messages), addGenerationPrompt: true, variables: tokenizer.templateVariables)
+    return tokenizer.encode(text)
+  }
 
   /// The token that fills up rows; no loss counts it.
   public var paddingID: Int32 { tokenizer.padToken?.id ?? tokenizer.eosToken?.id ?? 0 }
@@ -98,8 +112,10 @@ struct TextParts {
       gguf: GGUFVocabulary(
         model: model, pre: metadata.pre, tokens: metadata.tokens,
         scores: metadata.scores.isEmpty ? nil : metadata.scores,
-        tokenTypes: metadata.tokenTypes.isEmpty ? nil : metadata.tokenTypes.map { Int32(truncatingIfNeeded: $0) },
-        merges: metadata.merges.isEmpty ? nil : metadata.merges, bosID: id(metadata.bosID), eosID: id(metadata.eosID),
+        tokenTypes: metadata.tokenTypes.isEmpty
+          ? nil : metadata.tokenTypes.map { Int32(truncatingIfNeeded: $0) },
+        merges: metadata.merges.isEmpty ? nil : metadata.merges, bosID: id(metadata.bosID),
+        eosID: id(metadata.eosID),
         unkID: id(metadata.unknownID), padID: id(metadata.paddingID), eotID: id(metadata.eotID),
         addBOS: metadata.addBOS, addEOS: metadata.addEOS, addSpacePrefix: metadata.addSpacePrefix))
     chatTemplate = try metadata.chatTemplate.map { source throws(SwiftletError) in
@@ -115,7 +131,8 @@ struct TextParts {
     let path = folder + "/generation_config.json"
     if let bytes = FileManager.default.contents(atPath: path) {
       let eos = try JSON(parsing: Array(bytes))["eos_token_id"]
-      stop.formUnion((eos?.array ?? [eos].compactMap(\.self)).compactMap { $0.int.flatMap { Int32(exactly: $0) } })
+      stop.formUnion(
+        (eos?.array ?? [eos].compactMap(\.self)).compactMap { $0.int.flatMap { Int32(exactly: $0) } })
     }
     stopTokens = stop
   }

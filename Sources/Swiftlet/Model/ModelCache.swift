@@ -15,7 +15,8 @@ public enum ModelCache {
 
   /// File and folder names in the cache, sorted.
   public static var names: [String] {
-    ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).filter { !$0.hasPrefix(".") }.sorted()
+    ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).filter { !$0.hasPrefix(".") }
+      .sorted()
   }
 
   /// The path of a model: `name` itself when it is there, else what the cache has under that name, with or without
@@ -29,7 +30,8 @@ public enum ModelCache {
     if let found = found.first { return folder + "/" + found }
     let near = names.filter { $0.lowercased().hasPrefix(wanted) }
     if near.count == 1 { return folder + "/" + near[0] }
-    let known = names.isEmpty ? "The cache \(folder) is empty." : "In the cache are: \(names.joined(separator: ", "))."
+    let known =
+      names.isEmpty ? "The cache \(folder) is empty." : "In the cache are: \(names.joined(separator: ", "))."
     throw SwiftletError(.unreadable, "there is no model '\(name)'", remedy: known)
   }
 }

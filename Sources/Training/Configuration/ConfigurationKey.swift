@@ -52,7 +52,8 @@ extension ConfigurationKey {
   }
 
   /// One path or a list of them.
-  static func paths(_ name: String, _ aliases: String..., at path: Property<[String]>, _ help: String) -> Self {
+  static func paths(_ name: String, _ aliases: String..., at path: Property<[String]>, _ help: String) -> Self
+  {
     Self(
       name: name, aliases: aliases, help: help, expected: "a path or a list of paths",
       apply: { configuration, value in
@@ -98,7 +99,8 @@ extension ConfigurationKey {
   }
 
   static func number(
-    _ name: String, _ aliases: String..., in range: ClosedRange<Double>, at path: Property<Double>, _ help: String
+    _ name: String, _ aliases: String..., in range: ClosedRange<Double>, at path: Property<Double>,
+    _ help: String
   ) -> Self {
     let limit = range.upperBound.isFinite ? " to \(range.upperBound)" : ""
     return Self(
@@ -121,7 +123,9 @@ extension ConfigurationKey {
     return Self(
       name: name, aliases: aliases, help: help, expected: "one of \(names)",
       apply: { configuration, value in
-        guard let text = value.string, let choice = Choice(rawValue: text) ?? synonyms[text] else { return false }
+        guard let text = value.string, let choice = Choice(rawValue: text) ?? synonyms[text] else {
+          return false
+        }
         configuration[keyPath: path] = choice
         return true
       }, read: { .string($0[keyPath: path].rawValue) })

@@ -5,7 +5,8 @@ import Text
 
 extension ConfigurationKey {
   static let model: [ConfigurationKey] = [
-    text("model_name_or_path", "model", at: \.model, "GGUF file, model folder, or name of a model in the cache"),
+    text(
+      "model_name_or_path", "model", at: \.model, "GGUF file, model folder, or name of a model in the cache"),
     optionalText("adapter_name_or_path", at: \.adapter, "PEFT adapter to continue training"),
     choice("base_weights", at: \.baseWeights, "what frozen weights are held as; file: as they are stored"),
     alias("load_in_4bit", of: .nf4, "base_weights: nf4"),
@@ -24,9 +25,11 @@ extension ConfigurationKey {
   ]
 
   static let data: [ConfigurationKey] = [
-    paths("train_file", "train_files", "dataset", at: \.trainFiles, "training data: .jsonl, .json, .csv, .tsv"),
+    paths(
+      "train_file", "train_files", "dataset", at: \.trainFiles, "training data: .jsonl, .json, .csv, .tsv"),
     paths("eval_file", "eval_files", at: \.evaluationFiles, "evaluation data"),
-    number("eval_split", in: 0...0.9, at: \.evaluationSplit, "share of the training data kept for evaluation"),
+    number(
+      "eval_split", in: 0...0.9, at: \.evaluationSplit, "share of the training data kept for evaluation"),
     choice("dataset_format", at: \.datasetFormat, "how rows are laid out"),
     optionalText("dataset_template", at: \.datasetTemplate, "text with {columns} that a row becomes"),
     optionalText("response_template", at: \.responseTemplate, "text behind which the response begins"),
@@ -57,7 +60,8 @@ extension ConfigurationKey {
       }, read: { $0.lora.targets.key }),
     choice("bias", at: \.lora.bias, "biases that are trained too"),
     Self(
-      name: "layers_to_transform", aliases: [], help: "layers that get adapters", expected: "a list of integers",
+      name: "layers_to_transform", aliases: [], help: "layers that get adapters",
+      expected: "a list of integers",
       apply: { configuration, value in
         let layers = value.array?.compactMap(\.int) ?? value.int.map { [$0] }
         configuration.lora.layersToTransform = layers
@@ -100,7 +104,8 @@ extension ConfigurationKey {
     choice(
       "optim", at: \.run.optimizer.kind,
       also: [
-        "adamw": .adamW, "adamw_torch_fused": .adamW, "adamw_bnb_8bit": .adamW8bit, "paged_adamw_8bit": .adamW8bit,
+        "adamw": .adamW, "adamw_torch_fused": .adamW, "adamw_bnb_8bit": .adamW8bit,
+        "paged_adamw_8bit": .adamW8bit,
       ], "optimiser"),
     number("weight_decay", in: 0...10, at: \.run.optimizer.weightDecay, "decay, not of norms and biases"),
     number("adam_beta1", in: 0...0.999999, at: \.run.optimizer.beta1, "decay of the first moment"),
@@ -195,7 +200,9 @@ extension ConfigurationKey {
     let digits = text.prefix { $0.isNumber || $0 == "." }
     guard let number = Double(digits) else { return nil }
     let unit = text.dropFirst(digits.count).drop { $0 == " " }.uppercased()
-    let powers = ["": 0, "B": 0, "K": 10, "KB": 10, "KIB": 10, "M": 20, "MB": 20, "MIB": 20, "G": 30, "GB": 30, "GIB": 30]
+    let powers = [
+      "": 0, "B": 0, "K": 10, "KB": 10, "KIB": 10, "M": 20, "MB": 20, "MIB": 20, "G": 30, "GB": 30, "GIB": 30,
+    ]
     return powers[unit].map { Int(number * Double(1 << $0)) }
   }
 }

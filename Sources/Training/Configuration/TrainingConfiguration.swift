@@ -87,7 +87,9 @@ extension TrainingConfiguration {
   ///   - source: what to name in errors: the file.
   /// - Throws: `.invalidConfiguration` for an unknown key (with the nearest known), a wrong type or range, or keys
   ///   that contradict each other.
-  public init(_ values: JSON, overrides: [(key: String, value: JSON)] = [], source: String) throws(SwiftletError) {
+  public init(_ values: JSON, overrides: [(key: String, value: JSON)] = [], source: String)
+    throws(SwiftletError)
+  {
     self.init()
     guard let object = values.object else {
       throw SwiftletError(.invalidConfiguration, "\(source): expected keys and values")
@@ -122,7 +124,8 @@ extension TrainingConfiguration {
     try check(
       datasetTemplate != nil || responseTemplate == nil, "response_template needs a dataset_template")
     try check(
-      datasetTemplate == nil || datasetFormat == .auto, "dataset_template and dataset_format exclude each other")
+      datasetTemplate == nil || datasetFormat == .auto,
+      "dataset_template and dataset_format exclude each other")
     try check(
       evaluationFiles.isEmpty || evaluationSplit == 0, "eval_file and eval_split exclude each other")
     try check(

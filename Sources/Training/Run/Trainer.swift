@@ -155,17 +155,7 @@ public final class Trainer {
 
   /// Mean loss per label token over all of `data`.
   public func evaluate(on data: BatchPlan) throws -> EvaluationReport {
-    let clock = ContinuousClock()
-    let start = clock.now
-    let epoch = data.epoch(0)
-    var (loss, labels) = (0.0, 0)
-    for index in 0..<epoch.count {
-      let batch = epoch[index]
-      loss += runner.evaluate(batch)
-      labels += batch.labelCount
-    }
-    let report = EvaluationReport(
-      step: step, loss: loss / Double(max(1, labels)), labels: labels, seconds: (clock.now - start).seconds)
+    let report = runner.evaluate(data, at: step)
     if step > 0 {
       try log.append([
         "epoch": .double(self.epoch), "eval_loss": .double(report.loss),
