@@ -12,7 +12,7 @@ extension Decoder {
   private var frozen: [Weight] {
     var weights = embeddingGradient == nil ? [embedding] : []
     for block in blocks {
-      for path in Block.linears {
+      for (path, _) in Block.modules {
         weights += block[keyPath: path].parts.filter { $0.weightGradient == nil }.map(\.weight)
       }
     }

@@ -2,7 +2,8 @@ import Basics
 import Compute
 
 /// The parameters that training changes, in one block of float32 with their gradients beside them: the optimiser
-/// updates all in one or two operations, and saving walks one list. Matrices lie before vectors.
+/// updates all in one or two operations, and saving walks one list. Matrices lie before vectors, which
+/// start at a multiple of the block of 8-bit optimiser states.
 public final class Parameters {
   /// One matrix of the block.
   public struct Entry: Sendable, Equatable {
@@ -52,26 +53,32 @@ public final class Parameters {
   }
 
   public let entries: [Entry]
-  /// Elements of the block.
+  /// Elements of the block, with those between matrices and vectors that belong to no entry.
   public let count: Int
-  /// Elements of matrices; those of vectors follow.
-  private let inMatrices: Int
+  private let matrices: Range<Int>
+  private let vectors: Range<Int>
   private let values: Buffer
   private let gradients: Buffer
 
   /// Memory for all of `layout`; gradients start as zeros, values undefined.
   public init(_ layout: Layout, on backend: any Backend) throws(SwiftletError) {
+    matrices = 0..<layout.inMatrices
+    let block = AdamW8bitState.block
+    let start = layout.inVectors == 0 ? matrices.upperBound : (layout.inMatrices + block - 1) / block * block
+    vectors = start..<start + layout.inVectors
     entries = layout.entries.map { entry in
       var entry = entry
-      if entry.isVector { entry.offset += layout.inMatrices }
+      if entry.isVector { entry.offset += start }
       return entry
     }
-    count = layout.inMatrices + layout.inVectors
-    inMatrices = layout.inMatrices
+    count = vectors.upperBound
     values = try backend.allocate(bytes: max(1, count) * MemoryLayout<Float>.size)
     gradients = try backend.allocate(bytes: max(1, count) * MemoryLayout<Float>.size)
     if count > 0 { backend.zero(allGradients) }
   }
+
+  /// Numbers that are trained.
+  public var trainedCount: Int { matrices.count + vectors.count }
 
   /// Bytes of the values; the gradients take as many.
   public var bytes: Int { count * MemoryLayout<Float>.size }
@@ -84,7 +91,7 @@ public final class Parameters {
   /// Ranges of elements that the optimiser treats alike: those that weight decay shrinks, and the others. Empty
   /// ones are left out.
   public var runs: [(elements: Range<Int>, decays: Bool)] {
-    [(0..<inMatrices, true), (inMatrices..<count, false)].filter { !$0.0.isEmpty }
+    [(matrices, true), (vectors, false)].filter { !$0.0.isEmpty }
   }
 
   /// The value of one entry, or of several that lie one after the other as one matrix of their joint rows.
@@ -132,8 +139,4 @@ extension Parameters {
     precondition(vector.columns == entries[index].count && vector.dtype == .f32)
     withValues(index) { $0.baseAddress?.update(from: vector.hostFloats.baseAddress!, count: $0.count) }
   }
-}
-
-extension Parameters {
-  public var runs: [(elements: Range<Int>, decays: Bool)] { [(0..<count, true)] }
 }
