@@ -24,6 +24,8 @@ let package = Package(
       name: "Basics",
       dependencies: [.product(name: "OrderedCollections", package: "swift-collections")]),
     .target(name: "Compute", dependencies: ["Basics", "CKernels"]),
+    // One table of operations with references, checked on any backend: `make test` and `swiftlet selftest`.
+    .target(name: "SelfTest", dependencies: ["Basics", "Compute", "CKernels"]),
     .target(
       name: "Models",
       dependencies: [
@@ -32,7 +34,7 @@ let package = Package(
     .target(name: "Text", dependencies: ["Basics"]),
 
     .target(name: "Training", dependencies: ["Basics", "Compute", "Models", "Text"]),
-    .target(name: "Generation", dependencies: ["Basics", "Compute", "Models", "Text"]),
+    .target(name: "Generation", dependencies: ["Basics", "CKernels", "Compute", "Models", "Text"]),
     .target(
       name: "Swiftlet", dependencies: ["Basics", "Compute", "Models", "Text", "Training", "Generation"]),
     .executableTarget(
@@ -46,7 +48,11 @@ let package = Package(
     .testTarget(name: "BasicsTests", dependencies: ["Basics"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Basics"], exclude: ["Fixtures"]),
     .testTarget(
-      name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics"], exclude: ["Fixtures"]),
+      name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics", "SelfTest"],
+      exclude: ["Fixtures"]),
+    .testTarget(
+      name: "GenerationTests", dependencies: ["Generation", "Models", "Text", "Compute", "Basics"],
+      exclude: ["Fixtures"]),
     .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],

@@ -18,9 +18,9 @@ SW_KERNEL static void round_to_bf16(const float *x, int64_t count, sw_bf16 *out)
     out[i] = sw_to_bf16(x[i]);
 }
 
-SW_KERNEL static void widen_to_f64(const float *x, int64_t count, double *out) {
+SW_KERNEL static void scale_in_f64(float scale, const float *x, int64_t count, double *out) {
   for (int64_t i = 0; i < count; i++)
-    out[i] = x[i];
+    out[i] = (double)scale * x[i];
 }
 
 void sw_widen(sw_dtype dtype, const void *x, int64_t count, float *out) {
@@ -52,12 +52,12 @@ static void convert_weight(const sw_term *term, sw_dtype packed, int64_t row, in
                            float *decoded, void *out) {
   float *values = packed == SW_F32 ? out : decoded;
   sw_weight_decode(&term->weight, row, first, count, values);
+  if (packed == SW_F64)
+    return scale_in_f64(term->scale, values, count, out);
   if (term->scale != 1)
     scale_by(term->scale, count, values);
   if (packed == SW_BF16)
     round_to_bf16(values, count, out);
-  else if (packed == SW_F64)
-    widen_to_f64(values, count, out);
 }
 
 // Elements [first, first + count) of row `row` of a (rows, columns) operand; returns where they lie. count is

@@ -32,6 +32,9 @@ public final class CPU: Backend {
     return "CPU (\(threads) thread\(threads == 1 ? "" : "s"), \(best))"
   }
 
+  /// Whether the processor multiplies bfloat16 itself: then that is twice as fast as float32, elsewhere slower.
+  public static var multipliesBF16: Bool { sw_gemm_isa(SW_BF16) != SW_ISA_PORTABLE }
+
   public func allocate(bytes: Int) throws(SwiftletError) -> Buffer { try Buffer(count: bytes) }
 
   /// Calls `body` for each of `count` tasks, on all threads; `thread` is below `threads`.

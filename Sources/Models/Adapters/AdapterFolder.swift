@@ -73,7 +73,8 @@ public struct AdapterFolder: Sendable {
     for name in file.names { stored[AdapterKey.canonical(name)] = file.tensor(name) }
     for (index, entry) in parameters.entries.enumerated() {
       guard let tensor = stored.removeValue(forKey: AdapterKey.canonical(entry.name)) else {
-        throw mismatch("there is no tensor \"\(entry.name)\", which adapter_config.json and the model ask for")
+        throw mismatch(
+          "there is no tensor \"\(entry.name)\", which adapter_config.json and the model ask for")
       }
       let values = try checked(tensor, shape: entry.shape).floats()
       parameters.withValues(index) { _ = $0.update(fromContentsOf: values) }

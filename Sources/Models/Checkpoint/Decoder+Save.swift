@@ -50,7 +50,8 @@ extension Decoder {
     var config: JSON.Object
     switch source {
     case .folder(_, .object(let object)): config = object
-    case .folder(let folder, _): throw SwiftletError(.malformedFile, "\(folder.path): config.json is no object")
+    case .folder(let folder, _):
+      throw SwiftletError(.malformedFile, "\(folder.path): config.json is no object")
     case .gguf(let file): config = try spec.config(tokenizer: file.metadata)
     }
     config["quantization_config"] = nil

@@ -11,6 +11,9 @@ struct RunCheckpoint {
 
   private static let prefix = "checkpoint-"
   private static let optimizerFile = "optimizer.safetensors"
+  /// Holds the parameters where the saved model does not hold them exactly.
+  private static let parametersFile = "parameters.safetensors"
+  private static let adapterFile = "adapter_model.safetensors"
   private static let stateFile = "trainer_state.json"
 
   // MARK: Writing
@@ -19,7 +22,7 @@ struct RunCheckpoint {
   ///
   /// - Parameter saveModel: writes adapter or model to the folder it is given.
   static func write(
-    in outputFolder: String, step: Int, state: JSON, optimizer: Optimizer,
+    in outputFolder: String, step: Int, state: JSON, parameters: Parameters, optimizer: Optimizer,
     saveModel: (String) throws -> Void
   ) throws -> RunCheckpoint {
     let final = outputFolder + "/\(prefix)\(step)"
@@ -30,6 +33,9 @@ struct RunCheckpoint {
       throw SwiftletError(.unwritable, "\(temporary): \(error.localizedDescription)")
     }
     try saveModel(temporary)
+    if !files.fileExists(atPath: temporary + "/" + adapterFile) {
+      try parameters.save(to: temporary + "/" + parametersFile)
+    }
     try optimizer.save(to: temporary + "/" + optimizerFile)
     try Training.write(state.text(.indented(2)) + "\n", to: temporary + "/" + stateFile)
     do {
@@ -79,10 +85,9 @@ struct RunCheckpoint {
 
   /// Sets parameters and optimiser to what they were, and returns the run's state.
   func restore(_ parameters: Parameters, _ optimizer: Optimizer) throws -> JSON {
-    let stem =
-      FileManager.default.fileExists(atPath: folder + "/adapter_model.safetensors")
-      ? "adapter_model" : "model"
-    try parameters.load(from: SafetensorsFolder(path: folder, stem: stem))
+    let isAdapter = FileManager.default.fileExists(atPath: folder + "/" + Self.adapterFile)
+    try parameters.load(
+      from: SafetensorsFile(path: folder + "/" + (isAdapter ? Self.adapterFile : Self.parametersFile)))
     try optimizer.load(from: folder + "/" + Self.optimizerFile)
     let path = folder + "/" + Self.stateFile
     guard let bytes = FileManager.default.contents(atPath: path) else {

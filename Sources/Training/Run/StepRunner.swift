@@ -13,7 +13,7 @@ final class StepRunner {
   let plan: Plan
   private let device: DeviceBatch
   private let evaluationDevice: DeviceBatch
-  private let evaluationPlan: Plan
+  private let evaluation: EvaluationStep
   private let arena: Buffer
 
   /// Plans training and evaluation, and takes the memory for both.
@@ -41,10 +41,10 @@ final class StepRunner {
     let (chosen, chosenPlan) = try Self.choose(checkpointing, layers: model.spec.layers, arenaBudget, plan)
     self.checkpointing = chosen
     self.plan = chosenPlan
-    evaluationPlan = Step.plan(on: backend) { Self.evaluate(model, evaluationDevice, $0, compute) }
+    evaluation = EvaluationStep(model, evaluationDevice, compute: compute, on: backend)
     self.device = device
     self.evaluationDevice = evaluationDevice
-    arena = try backend.allocate(bytes: max(chosenPlan.bytes, evaluationPlan.bytes))
+    arena = try backend.allocate(bytes: max(chosenPlan.bytes, evaluation.plan.bytes))
   }
 
   /// Bytes of the arena and of the batches.
@@ -60,13 +60,9 @@ final class StepRunner {
     return device.lossSum
   }
 
-  /// The sum of the batch's losses.
-  func evaluate(_ batch: PackedBatch) -> Double {
-    evaluationDevice.load(batch, labelWeight: 1)
-    Step.run(evaluationPlan, in: arena, on: backend) {
-      Self.evaluate(model, evaluationDevice, $0, compute)
-    }
-    return evaluationDevice.lossSum
+  /// Mean loss per label token over all of `data`.
+  func evaluate(_ data: BatchPlan, at step: Int) -> EvaluationReport {
+    evaluation.run(data, in: arena, at: step)
   }
 
   private static func train(
@@ -76,10 +72,6 @@ final class StepRunner {
     model.lossAndGradients(
       device.batch(dropouts: dropouts ?? Dropouts(seed: 0, microBatch: 0)), s, compute: compute,
       checkpointing: policy, into: device.loss)
-  }
-
-  private static func evaluate(_ model: Decoder, _ device: DeviceBatch, _ s: Step, _ compute: DType) {
-    model.loss(device.batch(dropouts: nil), s, compute: compute, into: device.loss)
   }
 
   /// The fastest mixture of policies whose plan fits: everything kept, else element-wise parts computed again, else

@@ -155,17 +155,7 @@ public final class Trainer {
 
   /// Mean loss per label token over all of `data`.
   public func evaluate(on data: BatchPlan) throws -> EvaluationReport {
-    let clock = ContinuousClock()
-    let start = clock.now
-    let epoch = data.epoch(0)
-    var (loss, labels) = (0.0, 0)
-    for index in 0..<epoch.count {
-      let batch = epoch[index]
-      loss += runner.evaluate(batch)
-      labels += batch.labelCount
-    }
-    let report = EvaluationReport(
-      step: step, loss: loss / Double(max(1, labels)), labels: labels, seconds: (clock.now - start).seconds)
+    let report = runner.evaluate(data, at: step)
     if step > 0 {
       try log.append([
         "epoch": .double(self.epoch), "eval_loss": .double(report.loss),
@@ -199,7 +189,8 @@ public final class Trainer {
 
   private func save(_ report: (TrainingEvent) throws -> Void) throws {
     let checkpoint = try RunCheckpoint.write(
-      in: settings.outputFolder, step: step, state: state, optimizer: optimizer, saveModel: saveModel)
+      in: settings.outputFolder, step: step, state: state, parameters: parameters, optimizer: optimizer,
+      saveModel: saveModel)
     if let count = settings.savedCheckpoints { RunCheckpoint.keep(count, in: settings.outputFolder) }
     try report(.saved(folder: checkpoint.folder, step: step))
   }
@@ -285,4 +276,11 @@ extension StepRunner {
 
 extension Duration {
   var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}
+
+extension Trainer {
+  /// The newest checkpoint of an output folder; nil when there is none.
+  public static func newestCheckpoint(in outputFolder: String) -> String? {
+    RunCheckpoint.all(in: outputFolder).last?.folder
+  }
 }

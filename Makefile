@@ -1,0 +1,38 @@
+# The two commands to know: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+SWIFT ?= swift
+BINARY := .build/release/swiftlet
+
+.PHONY: help build demo test lint format docs bench model
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+build: ## the release binary, .build/release/swiftlet
+	$(SWIFT) build -c release --product swiftlet
+
+model: ## fetches SmolLM2-135M-Instruct into the cache, once
+	@Scripts/get-model.sh
+
+demo: model build ## fine-tunes a real model before your eyes, in some minutes
+	@Scripts/demo.sh $(BINARY)
+
+test: model ## all tests, optimised: debug builds of the kernels are 50 times slower
+	$(SWIFT) build --build-tests -c release -Xswiftc -enable-testing --explicit-target-dependency-import-check error
+	$(SWIFT) test -c release -Xswiftc -enable-testing --skip-build
+
+lint: ## formatting of Swift and C
+	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests Examples
+	@Scripts/lint-c.sh
+
+format: ## formats everything
+	$(SWIFT) format --in-place --recursive --parallel Package.swift Sources Tests Examples
+	@Scripts/lint-c.sh --fix
+
+docs: ## the library's documentation, in .build/documentation
+	$(SWIFT) package --allow-writing-to-directory .build/documentation generate-documentation \
+	  --target Swiftlet --output-path .build/documentation --warnings-as-errors
+
+bench: model build ## tokens per second and memory beside transformers + peft; writes a JSON line each
+	@Benchmarks/cpu.sh $(BINARY)

@@ -1,0 +1,36 @@
+import ArgumentParser
+import Swiftlet
+
+/// Which model a command uses.
+struct ModelArguments: ParsableArguments {
+  @Option(help: "GGUF file, model folder, or name of a model in the cache.") var model: String
+  @Option(help: "PEFT adapter folder.") var adapter: String?
+  @Option(help: "Type of the products: auto, float32 or bfloat16.") var dtype = TrainingConfiguration
+    .Precision.auto
+
+  func open() throws -> LanguageModel {
+    let opened = try LanguageModel(model)
+    if let adapter { try opened.loadAdapter(adapter) }
+    return opened
+  }
+}
+
+extension TrainingConfiguration.Precision: ExpressibleByArgument {}
+
+/// How tokens are chosen.
+struct SamplingArguments: ParsableArguments {
+  @Option(help: "0 takes the most probable token always.") var temperature = 0.0
+  @Option(help: "Only so many of the most probable tokens; 0: all.") var topK = 0
+  @Option(help: "Only the tokens that together reach this probability; 1: all.") var topP = 1.0
+  @Option(help: "Only tokens of at least this part of the best one's probability.") var minP = 0.0
+  @Option(help: "Above 1, tokens that occurred become less probable.") var repetitionPenalty = 1.0
+  @Option(help: "The same seed gives the same text.") var seed: UInt64 = 0
+  @Option(help: "Tokens at most.") var maxNewTokens = 256
+
+  func options(for model: LanguageModel) -> GenerationOptions {
+    GenerationOptions(
+      sampling: SamplingOptions(
+        temperature: temperature, topK: topK, topP: topP, minP: minP, repetitionPenalty: repetitionPenalty,
+        seed: seed), maxNewTokens: maxNewTokens, stopTokens: model.stopTokens)
+  }
+}

@@ -1,0 +1,44 @@
+import ArgumentParser
+import Swiftlet
+
+struct PlanCommand: ReportingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plan", abstract: "Says how much memory a run will take, by part, without running it.")
+
+  @OptionGroup var arguments: ConfigurationArguments
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func execute() throws {
+    var configuration = try arguments.load()
+    configuration.resume = .no
+    let outline = try SFTTrainer(configuration).outline
+    let policies = Checkpointing.allCases.map { policy in
+      (policy, outline.checkpointing.count { $0 == policy })
+    }
+    if json {
+      var object = outline.memory.json.object ?? [:]
+      object["predicted_resident"] = .int(outline.predictedResident)
+      object["layers"] = .object(
+        JSON.Object(uniqueKeysWithValues: policies.map { ($0.0.rawValue, .int($0.1)) }))
+      print(JSON.object(object).text())
+      return
+    }
+    let total = outline.memory.total
+    for (name, bytes) in outline.memory.parts {
+      let share = total > 0 ? 40 * bytes / total : 0
+      print(
+        "\(pad(name, 14))\(pad(bytes.megabytes, 10, left: true))  \(String(repeating: "#", count: share))")
+    }
+    print("\(pad("total", 14))\(pad(total.megabytes, 10, left: true))")
+    print(
+      "\(pad("process", 14))\(pad(outline.predictedResident.megabytes, 10, left: true))  at its peak, program and data included"
+    )
+    let layers = policies.filter { $0.1 > 0 }.map { "\($0.1) \($0.0.rawValue)" }
+    print("layers        \(layers.joined(separator: ", "))")
+  }
+
+  private func pad(_ text: String, _ width: Int, left: Bool = false) -> String {
+    let space = String(repeating: " ", count: max(0, width - text.count))
+    return left ? space + text : text + space
+  }
+}

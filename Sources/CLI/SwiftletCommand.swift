@@ -1,0 +1,67 @@
+import ArgumentParser
+import Foundation
+import Swiftlet
+
+@main
+struct SwiftletCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "swiftlet",
+    abstract: "Fine-tunes large language models on one machine, and runs what it trained.",
+    version: "0.1.0",
+    subcommands: [
+      TrainCommand.self, EvaluateCommand.self, GenerateCommand.self, ChatCommand.self, PlanCommand.self,
+      DatasetCommand.self, TokenizeCommand.self, RenderCommand.self, DoctorCommand.self,
+    ])
+
+  static func main() {
+    // A closed pipe is an error of the write, not a signal that ends the program.
+    signal(SIGPIPE, SIG_IGN)
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch let failure as Failure {
+      failure.report()
+      Foundation.exit(failure.exitCode)
+    } catch {
+      exit(withError: error)
+    }
+  }
+}
+
+/// An error on its way to the user.
+struct Failure: Error {
+  let error: any Error
+  let asJSON: Bool
+
+  /// 130 for an interruption, as shells have it; 1 for everything else.
+  var exitCode: Int32 { (error as? SwiftletError)?.code == .interrupted ? 130 : 1 }
+
+  func report() {
+    let known = error as? SwiftletError
+    if asJSON {
+      let content: JSON = [
+        "error": [
+          "code": .string(known?.code.rawValue ?? "internal"),
+          "message": .string(known?.message ?? "\(error)"),
+          "remedy": known?.remedy.map { .string($0) } ?? nil,
+        ]
+      ]
+      print(content.text())
+    }
+    var lines = "error: \(known?.message ?? "\(error)")\n"
+    if let remedy = known?.remedy { lines += "\(remedy)\n" }
+    FileHandle.standardError.write(Data(lines.utf8))
+  }
+}
+
+/// A command that says what went wrong the way the user asked.
+protocol ReportingCommand: ParsableCommand {
+  var json: Bool { get }
+  func execute() throws
+}
+
+extension ReportingCommand {
+  func run() throws {
+    do { try execute() } catch { throw Failure(error: error, asJSON: json) }
+  }
+}

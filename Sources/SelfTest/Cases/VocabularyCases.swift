@@ -1,0 +1,106 @@
+import Compute
+import Foundation
+
+extension OpCase {
+  /// The two ends of a model: embedding and loss.
+  static var vocabularyCases: [OpCase] {
+    StorageFormat.allCases.map { embedding(WeightKind(format: $0), tokens: 9, vocabulary: 11, width: 256) }
+      + [
+        embedding(WeightKind(format: .nf4, isDoubleQuantised: true), tokens: 3, vocabulary: 70, width: 96),
+        trainableEmbedding(tokens: 1, vocabulary: 1, width: 1),
+        trainableEmbedding(tokens: 40, vocabulary: 13, width: 75),
+        trainableEmbedding(tokens: 90, vocabulary: 1000, width: 300),
+        crossEntropy(rows: 1, vocabulary: 1), crossEntropy(rows: 7, vocabulary: 33),
+        crossEntropy(rows: 6, vocabulary: 513, scale: 10_000),
+        crossEntropy(rows: 12, vocabulary: 300, ignored: 3),
+        crossEntropy(rows: 3, vocabulary: 50_001, scale: 20),
+        crossEntropy(rows: 9, vocabulary: 1, wide: true),
+        crossEntropy(rows: 70, vocabulary: 1030, ignored: 4, wide: true),
+      ]
+  }
+
+  static func embedding(_ kind: WeightKind, tokens: Int, vocabulary: Int, width: Int) -> OpCase {
+    OpCase(
+      name: "embedding \(kind) (\(vocabulary), \(width)) of \(tokens)",
+      operands: [.ids("ids", tokens, below: vocabulary), .weight("w", vocabulary, width, kind)],
+      run: { s, t in ["y": s.embedding(t.ids, t.w, dtype: t.dtype)] },
+      reference: { v in ["y": Matrix(tokens, width) { v.w[v.ids[0, $0].integer, $1].stored }] })
+  }
+
+  static func trainableEmbedding(tokens: Int, vocabulary: Int, width: Int) -> OpCase {
+    OpCase(
+      name: "trainable embedding (\(vocabulary), \(width)) of \(tokens)",
+      operands: [
+        .ids("ids", tokens, below: vocabulary), .parameter("w", vocabulary, width),
+        .input("dy", tokens, width), .sum("dw", vocabulary, width),
+      ],
+      run: { s, t in
+        s.embeddingBackward(t.dy, t.ids, addingTo: t.dw)
+        return ["y": s.embedding(t.ids, t.parameters("w"), dtype: t.dtype)]
+      },
+      reference: { v in
+        var dw = v.dw
+        for row in 0..<tokens {
+          let id = v.ids[0, row].integer
+          for c in 0..<width { dw[id, c] = dw[id, c].accumulating(v.dy[row, c]) }
+        }
+        return ["y": Matrix(tokens, width) { v.w[v.ids[0, $0].integer, $1].stored }, "dw": dw]
+      },
+      gradients: ["w": "dw"])
+  }
+
+  /// Loss and gradient, which takes the memory of a copy of the logits.
+  ///
+  /// - Parameters:
+  ///   - ignored: every so-manieth label counts for nothing.
+  ///   - wide: logits are of the arithmetic's type.
+  static func crossEntropy(
+    rows: Int, vocabulary: Int, scale: Double = 3, ignored: Int? = nil, wide: Bool = false
+  ) -> OpCase {
+    let options = (ignored == nil ? "" : ", some ignored") + (wide ? ", wide" : "")
+    return OpCase(
+      name: "crossEntropy (\(rows), \(vocabulary)), logits to \(scale)\(options)",
+      operands: [
+        .input("logits", rows, vocabulary, as: wide ? .arithmetic : .activation, scale: scale),
+        .values("labels", 1, rows, .i32) { _, row, random in
+          let isIgnored = ignored.map { row % $0 == 0 } ?? false
+          return Double(isIgnored ? Int(ignoredLabel) : Int.random(in: 0..<vocabulary, using: &random))
+        },
+        .parameter("weight", 1, rows), .output("loss", 1, rows, as: .arithmetic),
+      ],
+      run: { s, t in
+        let logsumexp = s.crossEntropy(t.logits, labels: t.labels, loss: t.loss)
+        let dlogits = s.crossEntropyBackward(
+          s.convert(t.logits, to: t.logits.dtype), labels: t.labels, logsumexp: logsumexp,
+          rowWeight: t.weight, output: t.dtype)
+        return ["logsumexp": logsumexp, "dlogits": dlogits]
+      },
+      reference: { v in
+        let logsumexp = Matrix(1, rows) { _, row in
+          let top = (0..<vocabulary).reduce(v.logits[row, 0]) { max($0, v.logits[row, $1]) }
+          return top + Uncertain.sum(vocabulary) { (v.logits[row, $0] - top).exponential }.logarithm
+        }
+        let labels = (0..<rows).map { v.labels[0, $0].integer }
+        return [
+          "logsumexp": logsumexp,
+          "loss": Matrix(1, rows) { _, row in
+            labels[row] < 0 ? Uncertain(0) : logsumexp[0, row] - v.logits[row, labels[row]]
+          },
+          "dlogits": Matrix(rows, vocabulary) { row, c in
+            guard labels[row] >= 0 else { return Uncertain(0) }
+            let p = (v.logits[row, c] - logsumexp[0, row]).exponential
+            return (v.weight[0, row] * (c == labels[row] ? p - Uncertain(1) : p)).stored
+          },
+        ]
+      },
+      // At the extremes the loss is no smooth function at the scale of a difference's step.
+      gradients: scale > 100 ? [:] : ["logits": "dlogits"],
+      loss: ["loss": "weight"])
+  }
+}
+
+extension Operand {
+  fileprivate static func ids(_ name: String, _ count: Int, below vocabulary: Int) -> Operand {
+    .values(name, 1, count, .i32) { Double(Int.random(in: 0..<vocabulary, using: &$2)) }
+  }
+}
