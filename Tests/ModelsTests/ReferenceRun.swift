@@ -78,27 +78,43 @@ final class ReferenceRun {
 
   /// Loss and gradients of everything trained.
   func gradients(_ dtype: DType = .f32, _ checkpointing: Checkpointing = .keep) throws -> Gradients {
-    let policies = Array(repeating: checkpointing, count: model.spec.layers)
-    let output = try output(sequences.rows, dtype)
-    let loss = Tensor(output, rows: 1, columns: sequences.rows, dtype: dtype.arithmetic)
     guard let parameters = model.parameters else { return Gradients(loss: 0, values: [:]) }
     backend.zero(parameters.allGradients)
-    try runPoisoned { step in
-      model.lossAndGradients(batch, step, compute: dtype, checkpointing: policies, into: loss)
-    }
+    let loss = try trainingLoss(dtype, checkpointing)
     let pairs = parameters.entries.enumerated().map { index, entry in
       (entry.name, Array(parameters.gradient(index..<index + 1).hostFloats))
     }
-    return Gradients(
-      loss: values(output, sequences.rows, dtype).reduce(0, +) / Double(sequences.targets),
-      values: Dictionary(uniqueKeysWithValues: pairs))
+    return Gradients(loss: loss, values: Dictionary(uniqueKeysWithValues: pairs))
+  }
+
+  /// The mean loss of a training step, dropout included; adds to the gradients.
+  func trainingLoss(_ dtype: DType, _ checkpointing: Checkpointing = .keep) throws -> Double {
+    try meanLoss(dtype) { step, loss in train(step, dtype, checkpointing, into: loss) }
   }
 
   /// The mean loss, without gradients.
   func loss(_ dtype: DType = .f32) throws -> Double {
+    try meanLoss(dtype) { step, loss in model.loss(batch, step, compute: dtype, into: loss) }
+  }
+
+  /// Operations of a training step.
+  var operations: Int {
+    get throws {
+      let buffer = try output(sequences.rows, .f32)
+      let loss = Tensor(buffer, rows: 1, columns: sequences.rows, dtype: .f32)
+      return Step.plan(on: backend) { train($0, .f32, .keep, into: loss) }.operations
+    }
+  }
+
+  private func train(_ step: Step, _ dtype: DType, _ checkpointing: Checkpointing, into loss: Tensor) {
+    let policies = Array(repeating: checkpointing, count: model.spec.layers)
+    model.lossAndGradients(batch, step, compute: dtype, checkpointing: policies, into: loss)
+  }
+
+  private func meanLoss(_ dtype: DType, _ body: (Step, Tensor) -> Void) throws -> Double {
     let output = try output(sequences.rows, dtype)
     let loss = Tensor(output, rows: 1, columns: sequences.rows, dtype: dtype.arithmetic)
-    try runPoisoned { model.loss(batch, $0, compute: dtype, into: loss) }
+    try runPoisoned { body($0, loss) }
     return values(output, sequences.rows, dtype).reduce(0, +) / Double(sequences.targets)
   }
 

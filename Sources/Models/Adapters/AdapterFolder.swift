@@ -86,12 +86,7 @@ public struct AdapterFolder: Sendable {
     }
     // In the file's order.
     if let name = file.names.first(where: { stored[AdapterKey.canonical($0)] != nil }) {
-<<<<<<< HEAD
-      throw mismatch(
-        "\"\(name)\" \(stored[AdapterKey.canonical(name)]?.shape ?? []) fits nothing in the model")
-=======
       throw mismatch("\"\(name)\" \(file.tensor(name)?.shape ?? []) has no place in the model")
->>>>>>> adapters
     }
   }
 
