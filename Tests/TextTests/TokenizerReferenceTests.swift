@@ -23,7 +23,7 @@ struct TokenizerFamily {
     var json = try #require(tokenizer.object)
     for (key, change) in try #require(variants[variant]?["changes"]?.object) {
       if key == "model", let model = json["model"]?.object, let changes = change.object {
-        json["model"] = .object(model.merging(changes) { $1 })
+        json["model"] = .object(model.merging(changes))
       } else {
         json[key] = change
       }
