@@ -27,6 +27,10 @@ extension JSON {
       members.updateValue(value, forKey: ByteKey(key))
     }
 
+    /// Takes out the member `key`, and returns its value.
+    @discardableResult
+    public mutating func removeValue(forKey key: String) -> JSON? { members.removeValue(forKey: ByteKey(key)) }
+
     public var keys: [String] { members.keys.map(\.string) }
     public var values: [JSON] { members.values.elements }
 
@@ -36,12 +40,8 @@ extension JSON {
       return kept
     }
 
-    /// With the members of `other`, which replace those of the same key in place.
-    public func merging(_ other: Object) -> Object {
-      var merged = self
-      merged.members.merge(other.members) { $1 }
-      return merged
-    }
+    /// Takes in the members of `other`, which replace those of the same key in place.
+    public mutating func merge(_ other: Object) { members.merge(other.members) { $1 } }
   }
 }
 

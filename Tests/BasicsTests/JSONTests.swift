@@ -41,10 +41,11 @@ import Testing
   }
 
   @Test func mergesInPlace() {
-    let object: JSON.Object = ["a": 1, "b": 2]
-    #expect(object.merging(["c": 3, "a": 4]) == ["a": 4, "b": 2, "c": 3])
+    var object: JSON.Object = ["a": 1, "b": 2]
     #expect(object.filter { $0.value == 2 } == ["b": 2])
     #expect(object == ["a": 1, "b": 1, "b": 2] && object != ["b": 2, "a": 1])
+    object.merge(["c": 3, "a": 4])
+    #expect(object == ["a": 4, "b": 2, "c": 3])
   }
 
   @Test func suggestsTheNearest() {
