@@ -6,19 +6,34 @@ import Yams
 /// The configuration that several commands take: a YAML file and settings that override it.
 struct ConfigurationArguments: ParsableArguments {
   @Argument(help: "Configuration file (YAML).", completion: .file(extensions: ["yaml", "yml"]))
-  var config: String
+  var config: String?
 
   @Option(
-    name: .customLong("set"), help: ArgumentHelp("Sets one key, after the file.", valueName: "key=value"))
+    name: .customLong("set"),
+    help: ArgumentHelp(
+      "Sets one key, after the file. The value is YAML: r=8, target_modules=[q_proj, v_proj].",
+      valueName: "key=value"))
   var settings: [String] = []
 
+  @Flag(help: "List the keys that a configuration may have, and end.") var keys = false
+
+  func validate() throws {
+    if keys { throw CleanExit.message(KeyTable.text(columns: Terminal.output.columns)) }
+    if config == nil { throw ValidationError("Missing expected argument '<config>'") }
+  }
+
   /// Paths in the file are relative to the working directory, as in transformers' scripts.
+  /// Keys that change nothing are named on standard error.
   func load() throws -> TrainingConfiguration {
-    guard let bytes = FileManager.default.contents(atPath: config) else {
-      throw SwiftletError(.unreadable, "\(config): cannot be read")
+    let path = config ?? ""
+    guard let bytes = FileManager.default.contents(atPath: path) else {
+      throw SwiftletError(.unreadable, "\(path): there is no such file, or it may not be read")
     }
-    let values = try JSON(yaml: String(decoding: bytes, as: UTF8.self), source: config)
-    return try TrainingConfiguration(values, overrides: settings.map(Self.override), source: config)
+    let values = try JSON(yaml: String(decoding: bytes, as: UTF8.self), source: path)
+    let configuration = try TrainingConfiguration(
+      values, overrides: settings.map(Self.override), source: path)
+    for (key, reason) in configuration.ignoredKeys { note("\(key) changes nothing: \(reason)") }
+    return configuration
   }
 
   private static func override(_ text: String) throws -> (key: String, value: JSON) {

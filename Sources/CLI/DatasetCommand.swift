@@ -21,9 +21,10 @@ struct DatasetPreview: ReportingCommand {
     let text = try LanguageModelText(configuration.model)
     var options = configuration.dataset
     options.format = try configuration.rowFormat()
+    let chatTemplate = try configuration.ownChatTemplate() ?? text.chatTemplate
     let files = try configuration.trainFiles.map { try DataFile(path: $0) }
     let data = try TokenizedDataset.build(
-      files: files, tokenizer: text.tokenizer, chatTemplate: text.chatTemplate, options: options)
+      files: files, tokenizer: text.tokenizer, chatTemplate: chatTemplate, options: options)
     let plan = BatchPlan(
       data, batchSize: configuration.trainBatchSize, rowLength: options.maxSequenceLength,
       isPacked: configuration.packing, order: .fixed, paddingID: 0)
@@ -34,8 +35,8 @@ struct DatasetPreview: ReportingCommand {
     }
     for file in files.prefix(1) {
       let encoder = try RowEncoder(
-        for: file, tokenizer: text.tokenizer, chatTemplate: text.chatTemplate, options: options)
-      for index in 0..<min(rows, file.count) {
+        for: file, tokenizer: text.tokenizer, chatTemplate: chatTemplate, options: options)
+      for index in 0..<max(0, min(rows, file.count)) {
         if let preview = try encoder.preview(file.row(index)) { show(preview, file.place(of: index)) }
       }
     }

@@ -14,7 +14,11 @@ struct EvaluateCommand: ReportingCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func execute() throws {
+    guard batchSize > 0 else {
+      throw SwiftletError(.invalidConfiguration, "--batch-size is \(batchSize), expected at least 1")
+    }
     let model = try self.model.open()
+    try model.checkContext(maxSeqLength)
     var options = DatasetOptions()
     options.maxSequenceLength = maxSeqLength
     options.responsesOnly = !allTokens
@@ -35,7 +39,7 @@ struct EvaluateCommand: ReportingCommand {
     } else {
       print(
         "loss \(decimal(report.loss, 4))  perplexity \(decimal(report.perplexity, 2))  "
-          + "\(report.labels) labels in \(data.count) sequences")
+          + "\(report.labels) labels in \(data.count) sequences\(data.statistics.aside)")
     }
   }
 }

@@ -9,9 +9,7 @@ struct PlanCommand: ReportingCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func execute() throws {
-    var configuration = try arguments.load()
-    configuration.resume = .no
-    let outline = try SFTTrainer(configuration).outline
+    let outline = try SFTTrainer.outline(of: arguments.load())
     let policies = Checkpointing.allCases.map { policy in
       (policy, outline.checkpointing.count { $0 == policy })
     }

@@ -8,6 +8,7 @@ final class RunDisplay: @unchecked Sendable {
   private let json: Bool
   private let line = ProgressLine()
   private var memory = 0
+  private var outputFolder = ""
 
   init(json: Bool) {
     self.json = json
@@ -26,17 +27,12 @@ final class RunDisplay: @unchecked Sendable {
     line.leave(erasing: true)
     guard !json else { return }
     let (outline, data) = (trainer.outline, trainer.statistics)
-    var notes: [String] = []
-    if data.truncated > 0 { notes.append("\(data.truncated) truncated") }
-    if data.dropped > 0 { notes.append("\(data.dropped) dropped as too long") }
-    if data.untrainable > 0 { notes.append("\(data.untrainable) without a trained token") }
-    if data.empty > 0 { notes.append("\(data.empty) empty") }
-    let aside = notes.isEmpty ? "" : " (\(notes.joined(separator: ", ")))"
+    outputFolder = trainer.configuration.run.outputFolder
     note(
-      "\(data.sequences) sequences\(aside), \(data.tokens) tokens, \(data.trainedTokens) of them trained;"
+      "\(data.sequences) sequences\(data.aside), \(data.tokens) tokens, \(data.trainedTokens) of them trained;"
         + " \(decimal(100 * trainer.paddingShare, 1))% padding")
     note(
-      "\(outline.trainedParameters) trained parameters; \(outline.totalSteps) steps of which \(outline.stepsPerEpoch) are an epoch"
+      "\(outline.trainedParameters) trained parameters; \(outline.totalSteps) steps, \(outline.stepsPerEpoch) an epoch"
     )
     if outline.resumedFrom > 0 { note("Continuing after step \(outline.resumedFrom)") }
   }
@@ -70,12 +66,23 @@ final class RunDisplay: @unchecked Sendable {
         "\(report.steps) steps in \(clockText(report.seconds)), "
           + "\(Int(Double(report.tokens) / max(report.seconds, 1e-9))) tokens/s; "
           + "\(report.memory.total.megabytes) planned, \(report.peakResident.megabytes) resident at most")
+      note("Saved in \(outputFolder)")
     }
   }
 
   func end() { line.leave() }
+}
 
-  private func note(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+extension TokenizedDataset.Statistics {
+  /// What became of rows that are not kept whole, in parentheses; nothing when all are.
+  var aside: String {
+    let counts = [
+      (truncated, "truncated"), (dropped, "dropped as too long"), (untrainable, "without a trained token"),
+      (empty, "empty"),
+    ]
+    let notes = counts.filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }
+    return notes.isEmpty ? "" : " (\(notes.joined(separator: ", ")))"
+  }
 }
 
 extension TrainingEvent {

@@ -49,9 +49,8 @@ struct Failure: Error {
       ]
       print(content.text())
     }
-    var lines = "error: \(known?.message ?? "\(error)")\n"
-    if let remedy = known?.remedy { lines += "\(remedy)\n" }
-    FileHandle.standardError.write(Data(lines.utf8))
+    note("error: \(known?.message ?? "\(error)")")
+    if let remedy = known?.remedy { note(remedy) }
   }
 }
 

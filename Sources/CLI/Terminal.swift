@@ -76,7 +76,15 @@ final class ProgressLine {
     isDrawn = false
   }
 
-  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+  private func write(_ text: String) { writeToStandardError(text) }
+}
+
+/// Tells the user something that is no result.
+func note(_ text: String) { writeToStandardError(text + "\n") }
+
+/// A reader of standard error that went away must not end a run.
+private func writeToStandardError(_ text: String) {
+  try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
 }
 
 /// "0:42", "1:02:03".

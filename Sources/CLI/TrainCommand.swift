@@ -36,24 +36,27 @@ enum ConfigurationRecord {
   }
 }
 
-/// Calls a handler at the first Ctrl-C; the second ends the program as usual.
+/// Calls a handler at the first Ctrl-C, or when the system asks the program to end; the second ends it as usual.
 final class InterruptSignal {
-  private let source: any DispatchSourceSignal
+  private static let signals = [SIGINT, SIGTERM]
+  private let sources: [any DispatchSourceSignal]
 
   init(_ handler: @escaping @Sendable () -> Void) {
-    signal(SIGINT, SIG_IGN)
-    source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
-    source.setEventHandler {
-      signal(SIGINT, SIG_DFL)
-      FileHandle.standardError.write(
-        Data("\nStopping after this micro-batch; Ctrl-C again to quit at once.\n".utf8))
-      handler()
+    sources = Self.signals.map { number in
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler {
+        signal(number, SIG_DFL)
+        note("\nStopping after this micro-batch; Ctrl-C again to quit at once.")
+        handler()
+      }
+      source.resume()
+      return source
     }
-    source.resume()
   }
 
   func end() {
-    source.cancel()
-    signal(SIGINT, SIG_DFL)
+    for source in sources { source.cancel() }
+    for number in Self.signals { signal(number, SIG_DFL) }
   }
 }

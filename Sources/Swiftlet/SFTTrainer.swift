@@ -33,26 +33,45 @@ public final class SFTTrainer: Sendable {
   private let prepared: Prepared
   private let interruption = Atomic(false)
 
-  /// Opens model and data, plans the run and takes its memory.
+  /// Sees that data and output folder are there, opens the model, plans the run and takes its memory.
   ///
-  /// - Parameters:
-  ///   - model: opened already, perhaps with a device of the caller's; nil to open `configuration.model`.
-  ///   - progress: told what is being done and how much of it, for long preparations.
+  /// - Parameter progress: told what is being done and how much of it, for long preparations.
   public convenience init(
     _ configuration: TrainingConfiguration, progress: @escaping @Sendable (Preparation) -> Void = { _ in }
   ) throws {
-    let model = try LanguageModel(configuration.model, weights: configuration.baseWeights) {
+    try Self.checkFiles(configuration)
+    try OutputFolder.prepare(
+      configuration.run.outputFolder,
+      keepsResults: configuration.resume == .no && !configuration.run.overwritesOutput)
+    try self.init(configuration, opening: configuration.model, progress)
+  }
+
+  /// What a run would take, without a trace on disk.
+  public static func outline(of configuration: TrainingConfiguration) throws -> RunOutline {
+    var configuration = configuration
+    configuration.resume = .no
+    try checkFiles(configuration)
+    return try SFTTrainer(configuration, opening: configuration.model) { _ in }.outline
+  }
+
+  private convenience init(
+    _ configuration: TrainingConfiguration, opening name: String,
+    _ progress: @escaping @Sendable (Preparation) -> Void
+  ) throws {
+    let model = try LanguageModel(name, weights: configuration.baseWeights) {
       progress(.loading(layer: $0, of: $1))
     }
     try self.init(configuration, model: model, progress: progress)
   }
 
+  /// Prepares a run of a model that is open already, perhaps on a device of the caller's.
   public init(
     _ configuration: TrainingConfiguration, model: LanguageModel,
     progress: @escaping @Sendable (Preparation) -> Void = { _ in }
   ) throws {
     self.configuration = configuration
-    if let path = configuration.chatTemplate { model.useChatTemplate(try Self.chatTemplate(at: path)) }
+    if let template = try configuration.ownChatTemplate() { model.useChatTemplate(template) }
+    try model.checkContext(configuration.dataset.maxSequenceLength)
     let data = try TrainingData(configuration, model: model, progress: progress)
     if model.parameters == nil { try Self.prepare(model, configuration) }
     guard let parameters = model.parameters else {
@@ -118,18 +137,25 @@ public final class SFTTrainer: Sendable {
     }
   }
 
-  private static func chatTemplate(at path: String) throws(SwiftletError) -> ChatTemplate {
-    guard let bytes = FileManager.default.contents(atPath: path) else {
-      throw SwiftletError(.unreadable, "chat_template: \(path) cannot be read")
+  /// Fails before the model is loaded, which may take its time.
+  private static func checkFiles(_ configuration: TrainingConfiguration) throws(SwiftletError) {
+    for path in configuration.trainFiles + configuration.evaluationFiles
+    where !FileManager.default.isReadableFile(atPath: path) {
+      throw SwiftletError(.unreadable, "\(path): there is no such file, or it may not be read")
     }
-    return try ChatTemplate(source: String(decoding: bytes, as: UTF8.self), name: path)
   }
 
   private static func checkpoint(_ configuration: TrainingConfiguration) throws(SwiftletError) -> String? {
     switch configuration.resume {
-    case .no: nil
-    case .folder(let folder): folder
-    case .newest: Trainer.newestCheckpoint(in: configuration.run.outputFolder)
+    case .no: return nil
+    case .folder(let folder): return folder
+    case .newest:
+      guard let newest = Trainer.newestCheckpoint(in: configuration.run.outputFolder) else {
+        throw SwiftletError(
+          .unreadable, "there is no checkpoint in \(configuration.run.outputFolder) to resume from",
+          remedy: "Leave --resume and resume_from_checkpoint out to begin anew.")
+      }
+      return newest
     }
   }
 }
@@ -165,6 +191,12 @@ private struct TrainingData {
       held = try build(configuration.evaluationFiles)
     } else if configuration.evaluationSplit > 0 {
       let parts = all.split(evaluationFraction: configuration.evaluationSplit, seed: configuration.run.seed)
+      guard parts.training.count > 0, parts.evaluation.count > 0 else {
+        throw SwiftletError(
+          .invalidData,
+          "eval_split \(configuration.evaluationSplit) of \(all.count) sequences leaves "
+            + "\(parts.training.count) to train on and \(parts.evaluation.count) to evaluate on")
+      }
       (train, held) = (parts.training, parts.evaluation)
     }
     let lines = configuration.trainBatchSize

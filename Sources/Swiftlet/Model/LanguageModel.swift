@@ -86,6 +86,15 @@ public final class LanguageModel {
     return tokenizer.encode(text)
   }
 
+  /// - Throws: `.invalidConfiguration` when the model was not made for texts of `length` tokens.
+  public func checkContext(_ length: Int) throws(SwiftletError) {
+    let limit = decoder.spec.maximumPositions
+    guard length > limit else { return }
+    throw SwiftletError(
+      .invalidConfiguration, "max_seq_length is \(length), but \(path) was made for \(limit) tokens at most",
+      remedy: "Set max_seq_length to \(limit) or less.")
+  }
+
   /// The token that fills up rows; no loss counts it.
   public var paddingID: Int32 { tokenizer.padToken?.id ?? tokenizer.eosToken?.id ?? 0 }
 }
@@ -130,7 +139,11 @@ struct TextParts {
     var stop = Set([tokenizer.eosToken?.id].compactMap(\.self))
     let path = folder + "/generation_config.json"
     if let bytes = FileManager.default.contents(atPath: path) {
-      let eos = try JSON(parsing: Array(bytes))["eos_token_id"]
+      let settings: JSON
+      do { settings = try JSON(parsing: Array(bytes)) } catch {
+        throw SwiftletError(error.code, "\(path): \(error.message)", remedy: error.remedy)
+      }
+      let eos = settings["eos_token_id"]
       stop.formUnion(
         (eos?.array ?? [eos].compactMap(\.self)).compactMap { $0.int.flatMap { Int32(exactly: $0) } })
     }

@@ -51,11 +51,11 @@ extension ConfigurationKey {
       }, read: { $0[keyPath: path].map { .string($0) } ?? nil })
   }
 
-  /// One path or a list of them.
-  static func paths(_ name: String, _ aliases: String..., at path: Property<[String]>, _ help: String) -> Self
+  /// One name or path, or a list of them.
+  static func names(_ name: String, _ aliases: String..., at path: Property<[String]>, _ help: String) -> Self
   {
     Self(
-      name: name, aliases: aliases, help: help, expected: "a path or a list of paths",
+      name: name, aliases: aliases, help: help, expected: "one or a list",
       apply: { configuration, value in
         let paths = value.array?.compactMap(\.string) ?? value.string.map { [$0] } ?? []
         configuration[keyPath: path] = paths
@@ -102,9 +102,12 @@ extension ConfigurationKey {
     _ name: String, _ aliases: String..., in range: ClosedRange<Double>, at path: Property<Double>,
     _ help: String
   ) -> Self {
-    let limit = range.upperBound.isFinite ? " to \(range.upperBound)" : ""
+    let expected =
+      range.upperBound < 1e6
+      ? "a number from \(plain(range.lowerBound)) to \(plain(range.upperBound))"
+      : "a number of at least \(plain(range.lowerBound))"
     return Self(
-      name: name, aliases: aliases, help: help, expected: "a number from \(range.lowerBound)\(limit)",
+      name: name, aliases: aliases, help: help, expected: expected,
       apply: { configuration, value in
         // YAML 1.1 takes 2e-4 for a text.
         guard let number = value.double ?? value.string.flatMap(Double.init), range.contains(number) else {
@@ -113,6 +116,11 @@ extension ConfigurationKey {
         configuration[keyPath: path] = number
         return true
       }, read: { .double($0[keyPath: path]) })
+  }
+
+  /// 10 rather than 10.0.
+  private static func plain(_ number: Double) -> String {
+    Int(exactly: number).map { "\($0)" } ?? "\(number)"
   }
 
   static func choice<Choice: RawRepresentable<String> & CaseIterable & Sendable>(

@@ -11,7 +11,19 @@ extension ConfigurationKey {
     choice("base_weights", at: \.baseWeights, "what frozen weights are held as; file: as they are stored"),
     alias("load_in_4bit", of: .nf4, "base_weights: nf4"),
     alias("load_in_8bit", of: .int8, "base_weights: int8"),
-    text("device", at: \.device, "auto, cpu or cuda:N"),
+    Self(
+      name: "device", aliases: [], help: "where it runs: auto, cpu", expected: "auto or cpu",
+      apply: { configuration, value throws(SwiftletError) in
+        guard let text = value.string else { return false }
+        if let device = TrainingConfiguration.Device(rawValue: text) {
+          configuration.device = device
+          return true
+        }
+        guard ["cuda", "gpu", "mps"].contains(where: text.hasPrefix) else { return false }
+        throw SwiftletError(
+          .unsupported, "device: \(text): this version trains on the CPU",
+          remedy: "Leave the key out, or set it to cpu.")
+      }, read: { .string($0.device.rawValue) }),
     choice(
       "dtype", "torch_dtype", at: \.precision, also: ["bf16": .bfloat16, "fp32": .float32, "f32": .float32],
       "type of the products"),
@@ -25,9 +37,9 @@ extension ConfigurationKey {
   ]
 
   static let data: [ConfigurationKey] = [
-    paths(
+    names(
       "train_file", "train_files", "dataset", at: \.trainFiles, "training data: .jsonl, .json, .csv, .tsv"),
-    paths("eval_file", "eval_files", at: \.evaluationFiles, "evaluation data"),
+    names("eval_file", "eval_files", at: \.evaluationFiles, "evaluation data"),
     number(
       "eval_split", in: 0...0.9, at: \.evaluationSplit, "share of the training data kept for evaluation"),
     choice("dataset_format", at: \.datasetFormat, "how rows are laid out"),
@@ -88,7 +100,7 @@ extension ConfigurationKey {
       read: { configuration in
         .object(JSON.Object(uniqueKeysWithValues: configuration.lora.alphaPattern.map { ($0, .double($1)) }))
       }),
-    paths("modules_to_save", at: \.lora.modulesToSave, "modules trained whole: lm_head, embed_tokens"),
+    names("modules_to_save", at: \.lora.modulesToSave, "modules trained whole: lm_head, embed_tokens"),
   ]
 
   static let schedule: [ConfigurationKey] = [
@@ -120,7 +132,8 @@ extension ConfigurationKey {
         return true
       }, read: { .double($0.run.optimizer.maximumNorm ?? 0) }),
     Self(
-      name: "seed", aliases: [], help: "of everything random", expected: "an integer of at least 0",
+      name: "seed", aliases: ["random_state"], help: "of everything random",
+      expected: "an integer of at least 0",
       apply: { configuration, value in
         guard let seed = value.int, seed >= 0 else { return false }
         configuration.run.seed = UInt64(seed)
@@ -155,9 +168,13 @@ extension ConfigurationKey {
 
   static let records: [ConfigurationKey] = [
     text("output_dir", at: \.run.outputFolder, "where adapter, checkpoints and logs go"),
+    flag(
+      "overwrite_output_dir", at: \.run.overwritesOutput, "begin anew where results of an earlier run are"),
     integer("logging_steps", at: \.run.loggingSteps, "steps between entries of the log"),
-    optionalInteger("eval_steps", at: \.run.evaluationSteps, "steps between evaluations; default: an epoch"),
-    optionalInteger("save_steps", at: \.run.saveSteps, "steps between checkpoints; default: none"),
+    strategy("eval_strategy", "evaluation_strategy", at: \.run.evaluationStrategy, "when to evaluate"),
+    optionalInteger("eval_steps", at: \.run.evaluationSteps, "steps between evaluations"),
+    strategy("save_strategy", at: \.run.saveStrategy, "when to save a checkpoint"),
+    optionalInteger("save_steps", at: \.run.saveSteps, "steps between checkpoints"),
     optionalInteger("save_total_limit", at: \.run.savedCheckpoints, "checkpoints kept"),
     Self(
       name: "resume_from_checkpoint", aliases: [], help: "checkpoint to continue; true: the newest",
@@ -178,6 +195,20 @@ extension ConfigurationKey {
         }
       }),
   ]
+
+  /// When something is done over a run: "no", "steps" or "epoch".
+  private static func strategy(
+    _ name: String, _ aliases: String..., at path: Property<IntervalStrategy?>, _ help: String
+  ) -> Self {
+    Self(
+      name: name, aliases: aliases, help: help, expected: "one of no, steps, epoch",
+      apply: { configuration, value in
+        // YAML 1.1 takes a bare no for false.
+        let strategy = value == false ? .no : value.string.flatMap(IntervalStrategy.init(rawValue:))
+        configuration[keyPath: path] = strategy
+        return strategy != nil
+      }, read: { $0[keyPath: path].map { .string($0.rawValue) } ?? nil })
+  }
 
   /// A flag that is another way to say `base_weights`.
   private static func alias(_ name: String, of weights: BaseWeights, _ help: String) -> Self {

@@ -1,5 +1,6 @@
 import Basics
 import Compute
+import Foundation
 import Models
 import Text
 
@@ -20,6 +21,13 @@ public struct TrainingConfiguration: Sendable {
     case float32
   }
 
+  /// Where a run's arithmetic is done.
+  public enum Device: String, Sendable, CaseIterable {
+    /// The best there is: the processor, in this version.
+    case auto
+    case cpu
+  }
+
   // MARK: Model
 
   /// A GGUF file, a folder, or the name of a model in the cache.
@@ -27,7 +35,7 @@ public struct TrainingConfiguration: Sendable {
   /// A PEFT adapter to continue training.
   public var adapter: String?
   public var baseWeights = BaseWeights.file
-  public var device = "auto"
+  public var device = Device.auto
   public var precision = Precision.auto
 
   // MARK: Data
@@ -61,6 +69,8 @@ public struct TrainingConfiguration: Sendable {
   public var trainBatchSize = 4
   public var evaluationBatchSize: Int?
   public var resume = Resume.no
+  /// Keys of other programs that the file held and that change nothing here, with the reason.
+  public private(set) var ignoredKeys: [(key: String, reason: String)] = []
   public var run = TrainerSettings(outputFolder: "")
 
   /// Where a run begins.
@@ -94,12 +104,24 @@ extension TrainingConfiguration {
     guard let object = values.object else {
       throw SwiftletError(.invalidConfiguration, "\(source): expected keys and values")
     }
-    for (key, value) in object { try set(key, to: value, source: source) }
+    var seen: [String: String] = [:]
+    for (key, value) in object {
+      let name = ConfigurationKey.named(key)?.name ?? key
+      if let other = seen.updateValue(key, forKey: name) {
+        throw SwiftletError(.invalidConfiguration, "\(source): '\(other)' and '\(key)' are the same key")
+      }
+      try set(key, to: value, source: source)
+    }
     for (key, value) in overrides { try set(key, to: value, source: "--set") }
     try validate(source)
   }
 
   private mutating func set(_ name: String, to value: JSON, source: String) throws(SwiftletError) {
+    if let foreign = ForeignKey.named(name) {
+      try foreign.check(name, value, source: source)
+      ignoredKeys.append((name, foreign.reason))
+      return
+    }
     guard let key = ConfigurationKey.named(name) else {
       let suggestion = nearest(to: name, in: ConfigurationKey.all.flatMap { [$0.name] + $0.aliases })
       throw SwiftletError(
@@ -121,6 +143,7 @@ extension TrainingConfiguration {
     try check(!model.isEmpty, "model_name_or_path is missing")
     try check(!trainFiles.isEmpty, "train_file is missing")
     try check(!run.outputFolder.isEmpty, "output_dir is missing")
+    try check(run.maximumSteps != nil || run.epochs > 0, "num_train_epochs is 0, and max_steps is not set")
     try check(
       datasetTemplate != nil || responseTemplate == nil, "response_template needs a dataset_template")
     try check(
@@ -144,6 +167,15 @@ extension TrainingConfiguration {
       if value != key.read(defaults) { object[key.name] = value }
     }
     return .object(object)
+  }
+
+  /// The template that `chat_template` names; nil to use the model's own.
+  public func ownChatTemplate() throws(SwiftletError) -> ChatTemplate? {
+    guard let chatTemplate else { return nil }
+    guard let bytes = FileManager.default.contents(atPath: chatTemplate) else {
+      throw SwiftletError(.unreadable, "chat_template: \(chatTemplate) cannot be read")
+    }
+    return try ChatTemplate(source: String(decoding: bytes, as: UTF8.self), name: chatTemplate)
   }
 
   /// The row format that `dataset_format` and `dataset_template` name; nil to recognise it.

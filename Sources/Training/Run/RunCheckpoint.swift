@@ -56,19 +56,22 @@ struct RunCheckpoint {
 
   // MARK: Reading
 
+  /// The step of a checkpoint's folder by its name; nil for other names.
+  static func step(ofFolder name: String) -> Int? {
+    name.hasPrefix(prefix) ? Int(name.dropFirst(prefix.count)) : nil
+  }
+
   /// The checkpoints of an output folder, oldest first.
   static func all(in outputFolder: String) -> [RunCheckpoint] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: outputFolder)) ?? []
     return names.compactMap { name in
-      guard name.hasPrefix(prefix), let step = Int(name.dropFirst(prefix.count)) else { return nil }
-      return RunCheckpoint(folder: outputFolder + "/" + name, step: step)
+      step(ofFolder: name).map { RunCheckpoint(folder: outputFolder + "/" + name, step: $0) }
     }.sorted { $0.step < $1.step }
   }
 
   /// The checkpoint in `folder`.
   init(folder: String) throws(SwiftletError) {
-    let name = folder.split(separator: "/").last ?? ""
-    guard name.hasPrefix(Self.prefix), let step = Int(name.dropFirst(Self.prefix.count)),
+    guard let name = folder.split(separator: "/").last, let step = Self.step(ofFolder: String(name)),
       FileManager.default.fileExists(atPath: folder + "/" + Self.stateFile)
     else {
       throw SwiftletError(

@@ -7,12 +7,15 @@ struct RunLog {
   private(set) var history: [JSON] = []
   private let metricsPath: String
 
-  /// Continues `history`, or starts anew; lines after the last kept step are dropped from the file.
-  init(folder: String, history: [JSON] = []) throws(SwiftletError) {
+  /// A log that continues `history`; no file is touched yet.
+  init(folder: String, history: [JSON] = []) {
     metricsPath = folder + "/metrics.jsonl"
     self.history = history
-    let lines = history.map { $0.text(.spaced) + "\n" }.joined()
-    try write(lines, to: metricsPath)
+  }
+
+  /// Brings the file to the history: lines after the last kept step are dropped.
+  func begin() throws(SwiftletError) {
+    try write(history.map { $0.text(.spaced) + "\n" }.joined(), to: metricsPath)
   }
 
   mutating func append(_ entry: JSON) throws(SwiftletError) {

@@ -22,9 +22,10 @@ public final class Trainer {
   private var log: RunLog
   private var step = 0
   private var tokensSeen = 0
+  /// Packing an epoch takes time, so it is kept while it lasts.
+  private var currentEpoch: (number: Int, batches: BatchPlan.Epoch)?
 
-  /// Plans the run and takes its memory. Fails here, before any work is done, when the output folder cannot be
-  /// written or the memory does not suffice.
+  /// Plans the run and takes its memory: fails here when that does not suffice. Nothing is written before `run`.
   ///
   /// - Parameters:
   ///   - model: with adapters or trainable weights attached, whose values are `parameters`.
@@ -40,7 +41,6 @@ public final class Trainer {
     self.data = data
     self.evaluation = evaluation
     self.saveModel = saveModel
-    try Self.makeWritable(settings.outputFolder)
     optimizer = try Optimizer(settings.optimizer, for: parameters, on: backend)
     let fixed = Self.memory(model, parameters, optimizer)
     runner = try StepRunner(
@@ -63,11 +63,12 @@ public final class Trainer {
       state = try checkpoint.restore(parameters, optimizer)
       step = checkpoint.step
       tokensSeen = state?["num_input_tokens_seen"]?.int ?? 0
+      try Self.check(state, of: checkpoint, totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch)
     }
-    log = try RunLog(folder: settings.outputFolder, history: state?["log_history"]?.array ?? [])
+    log = RunLog(folder: settings.outputFolder, history: state?["log_history"]?.array ?? [])
     outline = runner.outline(
       fixed, totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: step,
-      trainedParameters: parameters.count)
+      trainedParameters: parameters.trainedCount)
   }
 
   // MARK: The loop
@@ -81,6 +82,7 @@ public final class Trainer {
   public func run(
     isInterrupted: () -> Bool = { false }, report: (TrainingEvent) throws -> Void = { _ in }
   ) throws -> RunReport {
+    try prepareOutput()
     try report(.began(outline))
     let clock = ContinuousClock()
     let start = clock.now
@@ -98,12 +100,15 @@ public final class Trainer {
         gradientNorm: update.norm, learningRate: update.rate, tokens: update.tokens,
         seconds: (clock.now - began).seconds, secondsLeft: pace * Double(outline.totalSteps - step))
       try report(.step(stepReport))
-      if isDue(settings.loggingSteps) { try record(stepReport, losses.suffix(settings.loggingSteps)) }
-      if let evaluation, isEvaluationDue {
-        lastEvaluation = try evaluate(on: evaluation)
-        if let lastEvaluation { try report(.evaluated(lastEvaluation)) }
+      if step % settings.loggingSteps == 0 { try record(stepReport, losses.suffix(settings.loggingSteps)) }
+      let (total, perEpoch) = (outline.totalSteps, outline.stepsPerEpoch)
+      if let evaluation, settings.isEvaluationDue(after: step, of: total, stepsPerEpoch: perEpoch) {
+        let result = try evaluate(on: evaluation)
+        try record(result)
+        try report(.evaluated(result))
+        lastEvaluation = result
       }
-      if let steps = settings.saveSteps, isDue(steps), step < outline.totalSteps { try save(report) }
+      if settings.isSaveDue(after: step, of: total, stepsPerEpoch: perEpoch) { try save(report) }
     }
     let result = RunReport(
       steps: step, seconds: (clock.now - start).seconds, tokens: tokensSeen - firstTokens,
@@ -148,34 +153,19 @@ public final class Trainer {
 
   private func microBatches(of step: Int) -> [PackedBatch] {
     let (epochNumber, inEpoch) = step.quotientAndRemainder(dividingBy: outline.stepsPerEpoch)
-    let epoch = data.epoch(epochNumber)
+    let epoch = currentEpoch?.number == epochNumber ? currentEpoch?.batches : nil
+    let batches = epoch ?? data.epoch(epochNumber)
+    currentEpoch = (epochNumber, batches)
     let first = inEpoch * settings.gradientAccumulation
-    return (first..<min(epoch.count, first + settings.gradientAccumulation)).map { epoch[$0] }
+    return (first..<min(batches.count, first + settings.gradientAccumulation)).map { batches[$0] }
   }
 
   /// Mean loss per label token over all of `data`.
   public func evaluate(on data: BatchPlan) throws -> EvaluationReport {
-    let report = runner.evaluate(data, at: step)
-    if step > 0 {
-      try log.append([
-        "epoch": .double(self.epoch), "eval_loss": .double(report.loss),
-        "eval_runtime": .double(report.seconds),
-        "step": .int(step),
-      ])
-    }
-    return report
+    runner.evaluate(data, at: step)
   }
-
-  // MARK: When
 
   private var epoch: Double { Double(step) / Double(outline.stepsPerEpoch) }
-
-  private func isDue(_ every: Int) -> Bool { step % every == 0 }
-
-  private var isEvaluationDue: Bool {
-    if step == outline.totalSteps { return true }
-    return isDue(settings.evaluationSteps ?? outline.stepsPerEpoch)
-  }
 
   // MARK: What is kept
 
@@ -184,6 +174,13 @@ public final class Trainer {
       "epoch": .double(report.epoch), "grad_norm": .double(report.gradientNorm),
       "learning_rate": .double(report.learningRate),
       "loss": .double(losses.reduce(0, +) / Double(max(1, losses.count))), "step": .int(report.step),
+    ])
+  }
+
+  private func record(_ report: EvaluationReport) throws {
+    try log.append([
+      "epoch": .double(epoch), "eval_loss": .double(report.loss), "eval_runtime": .double(report.seconds),
+      "step": .int(step),
     ])
   }
 
@@ -233,16 +230,32 @@ public final class Trainer {
 
   // MARK: Before the run
 
-  private static func makeWritable(_ folder: String) throws(SwiftletError) {
-    let probe = folder + "/.swiftlet-probe"
-    do {
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-      try Data().write(to: URL(fileURLWithPath: probe))
-      try FileManager.default.removeItem(atPath: probe)
-    } catch {
+  /// A run that begins anew leaves no older checkpoints, which a later `--resume` would take for its own.
+  private func prepareOutput() throws {
+    let isAnew = outline.resumedFrom == 0
+    try OutputFolder.prepare(
+      settings.outputFolder, keepsResults: isAnew && !settings.overwritesOutput)
+    if isAnew { RunCheckpoint.keep(0, in: settings.outputFolder) }
+    try log.begin()
+  }
+
+  /// Sees that a checkpoint belongs to this run, and that there is something left to do.
+  private static func check(
+    _ state: JSON?, of checkpoint: RunCheckpoint, totalSteps: Int, stepsPerEpoch: Int
+  ) throws(SwiftletError) {
+    let step = Double(checkpoint.step)
+    if let epoch = state?["epoch"]?.double, abs(epoch * Double(stepsPerEpoch) - step) > 1e-6 * step {
       throw SwiftletError(
-        .unwritable, "output_dir \(folder) cannot be written: \(error.localizedDescription)",
-        remedy: "Choose another output_dir, or make this one writable.")
+        .mismatch,
+        "\(checkpoint.folder): its run had \(Int((step / epoch).rounded())) steps an epoch, this one has "
+          + "\(stepsPerEpoch)",
+        remedy: "Resume with the data, batch size and max_seq_length that the run began with.")
+    }
+    guard checkpoint.step < totalSteps else {
+      throw SwiftletError(
+        .invalidConfiguration,
+        "\(checkpoint.folder): the run ends after step \(totalSteps), so there is nothing left to do",
+        remedy: "Raise num_train_epochs or max_steps to train on.")
     }
   }
 

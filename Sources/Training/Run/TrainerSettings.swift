@@ -1,9 +1,18 @@
 import Compute
 import Models
 
+/// When something is done over a run.
+public enum IntervalStrategy: String, Sendable, CaseIterable {
+  case no
+  case steps
+  case epoch
+}
+
 /// How a run goes, in the terms of transformers' TrainingArguments.
 public struct TrainerSettings: Sendable {
   public var outputFolder: String
+  /// Whether a run that begins anew may do so in a folder that holds results; their checkpoints are deleted.
+  public var overwritesOutput = false
   public var seed: UInt64 = 42
   /// Type of the products: f32 or bf16.
   public var compute = DType.f32
@@ -25,14 +34,44 @@ public struct TrainerSettings: Sendable {
   public var maximumSteps: Int?
 
   public var loggingSteps = 1
-  /// Steps between evaluations; nil: at the end of each epoch when there is data for it.
+  /// When evaluation data is measured; nil: every `evaluationSteps` if set, else after each epoch. The end of the
+  /// run always is, unless this is `.no`.
+  public var evaluationStrategy: IntervalStrategy?
+  /// Steps between evaluations; nil with `.steps`: as `loggingSteps`.
   public var evaluationSteps: Int?
-  /// Steps between checkpoints; nil: none but on interruption.
+  /// When a checkpoint is saved; nil: every `saveSteps` if set, else only when the run is interrupted.
+  public var saveStrategy: IntervalStrategy?
+  /// Steps between checkpoints; nil with `.steps`: 500, as in transformers.
   public var saveSteps: Int?
   /// Checkpoints kept, the newest; nil: all.
   public var savedCheckpoints: Int?
 
   public init(outputFolder: String) {
     self.outputFolder = outputFolder
+  }
+}
+
+extension TrainerSettings {
+  /// Whether evaluation data is measured after update `step` of `total`.
+  func isEvaluationDue(after step: Int, of total: Int, stepsPerEpoch: Int) -> Bool {
+    let strategy = evaluationStrategy ?? (evaluationSteps == nil ? .epoch : .steps)
+    if strategy != .no, step == total { return true }
+    return strategy.isDue(after: step, every: evaluationSteps ?? loggingSteps, stepsPerEpoch: stepsPerEpoch)
+  }
+
+  /// Whether a checkpoint is saved after update `step` of `total`. The last update's result is the run's own.
+  func isSaveDue(after step: Int, of total: Int, stepsPerEpoch: Int) -> Bool {
+    let strategy = saveStrategy ?? (saveSteps == nil ? .no : .steps)
+    return step < total && strategy.isDue(after: step, every: saveSteps ?? 500, stepsPerEpoch: stepsPerEpoch)
+  }
+}
+
+extension IntervalStrategy {
+  fileprivate func isDue(after step: Int, every steps: Int, stepsPerEpoch: Int) -> Bool {
+    switch self {
+    case .no: false
+    case .steps: step % steps == 0
+    case .epoch: step % stepsPerEpoch == 0
+    }
   }
 }
