@@ -93,7 +93,8 @@ public struct AdapterFolder: Sendable {
   private func checked(_ tensor: StoredTensor, shape: [Int]) throws(SwiftletError) -> StoredTensor {
     guard tensor.shape == shape else {
       throw mismatch(
-        "\"\(tensor.name)\" has the shape \(tensor.shape), adapter_config.json and the model ask for \(shape)")
+        "\"\(tensor.name)\" has the shape \(tensor.shape), adapter_config.json and the model ask for \(shape)"
+      )
     }
     return tensor
   }
