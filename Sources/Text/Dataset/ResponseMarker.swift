@@ -31,7 +31,7 @@ struct ResponseMarker: Sendable {
       ("unk_token", tokenizer.unkToken),
     ]
     for case (let name, let token?) in roles { all[name] = .string(token.text) }
-    all.merge(variables) { _, given in given }
+    all.merge(variables)
     self.template = template
     self.variables = all
     frame = TurnFrame(tokenizer) { [all] messages, addGenerationPrompt in
