@@ -67,7 +67,7 @@ public final class Trainer {
     log = try RunLog(folder: settings.outputFolder, history: state?["log_history"]?.array ?? [])
     outline = runner.outline(
       fixed, totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: step,
-      trainedParameters: parameters.count)
+      trainedParameters: parameters.trainedCount)
   }
 
   // MARK: The loop
