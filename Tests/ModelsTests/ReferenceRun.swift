@@ -33,7 +33,8 @@ final class ReferenceRun {
     self.backend = backend
     self.sequences = sequences
     var memory: [Buffer] = []
-    func upload<Element: BitwiseCopyable>(_ values: [Element], columns: Int, _ dtype: DType) throws -> Tensor {
+    func upload<Element: BitwiseCopyable>(_ values: [Element], columns: Int, _ dtype: DType) throws -> Tensor
+    {
       let buffer = try backend.allocate(bytes: values.count * MemoryLayout<Element>.size)
       memory.append(buffer)
       buffer.pointer().update(from: values, count: values.count)
@@ -131,7 +132,9 @@ final class ReferenceRun {
   }
 
   private func values(_ buffer: Buffer, _ count: Int, _ dtype: DType) -> [Double] {
-    if dtype == .f64 { return Array(UnsafeBufferPointer(start: buffer.pointer(to: Double.self), count: count)) }
+    if dtype == .f64 {
+      return Array(UnsafeBufferPointer(start: buffer.pointer(to: Double.self), count: count))
+    }
     return UnsafeBufferPointer(start: buffer.pointer(to: Float.self), count: count).map(Double.init)
   }
 }

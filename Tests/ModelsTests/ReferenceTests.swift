@@ -23,7 +23,8 @@ enum ReferenceModel {
     return folder + "/smollm2"
   }()
   static let hasValues = FileManager.default.fileExists(atPath: values + "/lora_trace.json")
-  static let missingValues: Comment = "SKIPPED: there are no reference values in \(values) (SWIFTLET_REFERENCE)"
+  static let missingValues: Comment =
+    "SKIPPED: there are no reference values in \(values) (SWIFTLET_REFERENCE)"
 }
 
 @Suite(
@@ -50,22 +51,41 @@ struct ReferenceTests {
     }
   }
 
-  /// Ten steps of LoRA with AdamW.
+  /// Ten steps of LoRA with AdamW. In the first, AdamW divides a gradient by itself: where that is as small as
+  /// its epsilon, rounding decides the update. One element of layer 29's v_proj B has a gradient of 2.9e-8, of
+  /// which the reference's float32 leaves 0.5e-8; this alone moves the next gradient of A by 1.07e-3 from that
+  /// of a run in double precision, and ours by 0.15e-3. Hence 1.5e-3 for the second step's gradients here.
   @Test(arguments: [DType.f32, .bf16]) func trainsAsPEFT(_ dtype: DType) throws {
     let trace = try Trace(model, on: cpu)
     for step in trace.steps.indices {
       let gradients = try trace.gradients(step, dtype)
-      let expected = trace.losses[step]
-      #expect(abs(gradients.loss - expected) < (dtype == .f32 ? 1e-3 : 0.02), "step \(step)")
-      if dtype == .f32 {
-        for (name, gradient) in gradients.values {
-          guard let tensor = trace.expected.tensor("step\(step).\(name)") else { continue }
-          let error = try relativeError(gradient, tensor.floats())
-          #expect(error < 1e-3, "step \(step), \(name): \(error)")
-        }
-      }
+      #expect(abs(gradients.loss - trace.losses[step]) < (dtype == .f32 ? 1e-3 : 0.02), "step \(step)")
+      if dtype == .f32 { try expect(gradients, trace, step, within: step == 0 ? 1e-3 : 1.5e-3) }
       trace.update(step)
     }
+  }
+
+  /// The second step's gradients after the reference's own first update of the tensors it lists.
+  @Test func gradientsArePEFTs() throws {
+    let trace = try Trace(model, on: cpu)
+    try expect(trace.gradients(0, .f32), trace, 0, within: 5e-4)
+    try trace.takeReferenceGradients(0)
+    trace.update(0)
+    try expect(trace.gradients(1, .f32), trace, 1, within: 5e-4)
+  }
+
+  private func expect(
+    _ gradients: ReferenceRun.Gradients, _ trace: Trace, _ step: Int, within tolerance: Double
+  ) throws {
+    var compared = 0
+    for (name, gradient) in gradients.values {
+      guard let expected = trace.expected.tensor("step\(step).\(name)") else { continue }
+      let error = try relativeError(gradient, expected.floats())
+      #expect(error < tolerance, "step \(step), \(name): \(error)")
+      compared += 1
+    }
+    // A and B of seven projections in two layers.
+    #expect(compared == (trace.losses.indices.prefix(2).contains(step) ? 28 : 0))
   }
 }
 
@@ -112,6 +132,14 @@ private final class Trace {
 
   func gradients(_ step: Int, _ dtype: DType) throws -> ReferenceRun.Gradients {
     try ReferenceRun(model, steps[step], on: cpu).gradients(dtype, .elementwise)
+  }
+
+  /// Replaces the gradients that the reference lists by its own.
+  func takeReferenceGradients(_ step: Int) throws {
+    for (index, entry) in parameters.entries.enumerated() {
+      guard let values = try expected.tensor("step\(step).\(entry.name)")?.floats() else { continue }
+      _ = parameters.gradient(index..<index + 1).hostFloats.update(fromContentsOf: values)
+    }
   }
 
   func update(_ step: Int) {
