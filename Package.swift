@@ -45,15 +45,25 @@ let package = Package(
         .product(name: "Yams", package: "Yams"),
       ]),
 
+    // Models small enough to be made in a test, and folders that clean up after themselves.
+    .target(
+      name: "TestSupport", dependencies: ["Basics", "Compute", "Models", "Text"], path: "Tests/TestSupport"),
     .testTarget(name: "BasicsTests", dependencies: ["Basics"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Basics"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics", "SelfTest"],
       exclude: ["Fixtures"]),
     .testTarget(
-      name: "GenerationTests", dependencies: ["Generation", "Models", "Text", "Compute", "Basics"],
+      name: "GenerationTests",
+      dependencies: ["TestSupport", "Generation", "Models", "Text", "Compute", "Basics"],
       exclude: ["Fixtures"]),
-    .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
+    .testTarget(
+      name: "ModelsTests", dependencies: ["TestSupport", "Models", "Compute", "Basics"], exclude: ["Fixtures"]
+    ),
+    .testTarget(
+      name: "TrainingTests", dependencies: ["TestSupport", "Training", "Models", "Text", "Compute", "Basics"]),
+    .testTarget(name: "SwiftletTests", dependencies: ["TestSupport", "Swiftlet"]),
+    .testTarget(name: "CLITests", dependencies: ["TestSupport", "CLI", "Basics"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c2x

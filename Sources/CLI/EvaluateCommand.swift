@@ -8,7 +8,7 @@ struct EvaluateCommand: ReportingCommand {
 
   @OptionGroup var model: ModelArguments
   @Option(help: "Data: .jsonl, .json, .csv or .tsv.", completion: .file()) var dataset: [String]
-  @Option(help: "Tokens of a row.") var maxSeqLength = 1024
+  @Option(help: "Tokens of a row; by default 1024, or what the model was made for.") var maxSeqLength: Int?
   @Option(help: "Rows of a batch.") var batchSize = 4
   @Flag(help: "Count all tokens, not only what the assistant writes.") var allTokens = false
   @Flag(help: "Print one JSON object.") var json = false
@@ -18,16 +18,17 @@ struct EvaluateCommand: ReportingCommand {
       throw SwiftletError(.invalidConfiguration, "--batch-size is \(batchSize), expected at least 1")
     }
     let model = try self.model.open()
-    try model.checkContext(maxSeqLength)
+    let rowLength = maxSeqLength ?? min(1024, model.decoder.spec.maximumPositions)
+    try model.checkContext(rowLength)
     var options = DatasetOptions()
-    options.maxSequenceLength = maxSeqLength
+    options.maxSequenceLength = rowLength
     options.responsesOnly = !allTokens
     let data = try TokenizedDataset.build(
       files: dataset.map { try DataFile(path: $0) }, tokenizer: model.tokenizer,
       chatTemplate: model.chatTemplate,
       options: options)
     let plan = BatchPlan(
-      data, batchSize: batchSize, rowLength: maxSeqLength, isPacked: true, order: .fixed,
+      data, batchSize: batchSize, rowLength: rowLength, isPacked: true, order: .fixed,
       paddingID: model.paddingID)
     let line = ProgressLine()
     let report = try Evaluator(model.decoder, compute: self.model.dtype.dtype, on: model.backend).run(plan) {

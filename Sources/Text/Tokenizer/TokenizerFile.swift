@@ -59,9 +59,14 @@ extension Tokenizer {
             + "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
           : "Take the tokenizer.json of the model's original repository.")
     }
-    try self.init(
-      tokenizerJSON: tokenizer, configuration: try Self.json("tokenizer_config.json", in: folder),
-      specialTokensMap: try Self.json("special_tokens_map.json", in: folder))
+    let configuration = try Self.json("tokenizer_config.json", in: folder)
+    let specialTokens = try Self.json("special_tokens_map.json", in: folder)
+    do {
+      try self.init(
+        tokenizerJSON: tokenizer, configuration: configuration, specialTokensMap: specialTokens)
+    } catch {
+      throw SwiftletError(error.code, "\(path): \(error.message)", remedy: error.remedy)
+    }
   }
 
   /// The content of a file; nil if there is none.

@@ -214,14 +214,13 @@ extension ConfigurationKey {
   private static func alias(_ name: String, of weights: BaseWeights, _ help: String) -> Self {
     Self(
       name: name, aliases: [], help: help, expected: "true or false",
-      apply: { configuration, value throws(SwiftletError) in
+      apply: { configuration, value in
         guard let flag = value.bool else { return false }
-        guard flag else { return true }
-        guard configuration.baseWeights == .file || configuration.baseWeights == weights else {
-          throw SwiftletError(
-            .invalidConfiguration, "\(name) contradicts base_weights: \(configuration.baseWeights.rawValue)")
+        if flag {
+          configuration.baseWeights = weights
+        } else if configuration.baseWeights == weights {
+          configuration.baseWeights = .file
         }
-        configuration.baseWeights = weights
         return true
       }, read: { _ in nil })
   }

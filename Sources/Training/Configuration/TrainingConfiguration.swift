@@ -112,8 +112,22 @@ extension TrainingConfiguration {
       }
       try set(key, to: value, source: source)
     }
+    for (key, weights) in [("load_in_4bit", BaseWeights.nf4), ("load_in_8bit", .int8)]
+    where object[key] == true && baseWeights != weights {
+      throw SwiftletError(
+        .invalidConfiguration, "\(source): \(key) contradicts base_weights: \(baseWeights.rawValue)")
+    }
     for (key, value) in overrides { try set(key, to: value, source: "--set") }
     try validate(source)
+    if adapter != nil { ignoreAdapterKeys() }
+  }
+
+  /// An adapter made before has its own rank, scale and targets.
+  private mutating func ignoreAdapterKeys() {
+    let defaults = TrainingConfiguration()
+    for key in ConfigurationKey.adapter where key.read(self) != key.read(defaults) {
+      ignoredKeys.append((key.name, "the adapter in adapter_name_or_path has its own"))
+    }
   }
 
   private mutating func set(_ name: String, to value: JSON, source: String) throws(SwiftletError) {

@@ -1,0 +1,100 @@
+import Foundation
+import Swiftlet
+import TestSupport
+import Testing
+
+/// Fine-tuning from a configuration, as a program does it.
+struct SFTTrainerTests {
+  private let folder: TemporaryFolder
+  private var configuration = TrainingConfiguration()
+
+  init() throws {
+    folder = try TemporaryFolder()
+    try TestModel.write(to: folder.path + "/model")
+    let rows = (0..<20).map { index in
+      #"{"messages": [{"role": "user", "content": "\#(index)?"}, {"role": "assistant", "content": "Ahoy \#(index)!"}]}"#
+    }
+    configuration.model = folder.path + "/model"
+    configuration.trainFiles = [try folder.write(Array(rows.joined(separator: "\n").utf8), "train.jsonl")]
+    configuration.dataset.maxSequenceLength = 40
+    configuration.cacheFolder = folder.path + "/cache"
+    configuration.run.outputFolder = folder.path + "/out"
+    configuration.run.learningRate = 1e-2
+    configuration.run.maximumSteps = 30
+  }
+
+  @Test(arguments: [TrainingConfiguration.FineTuning.lora, .full])
+  func trainsSavesAndLoads(_ kind: TrainingConfiguration.FineTuning) async throws {
+    var configuration = configuration
+    configuration.fineTuning = kind
+    configuration.evaluationFiles = configuration.trainFiles
+    let trainer = try SFTTrainer(configuration)
+    let before = try #require(try trainer.evaluate()).loss
+    var names: [String] = []
+    var report: RunReport?
+    for try await event in trainer.run() {
+      switch event {
+      case .began: names.append("began")
+      case .step(let step): if step.step == 1 { names.append("step") }
+      case .evaluated: break
+      case .saved: names.append("saved")
+      case .ended(let result):
+        names.append("ended")
+        report = result
+      }
+    }
+    #expect(names == ["began", "step", "ended"])
+    let after = try #require(report?.evaluation).loss
+    #expect(after < 0.8 * before)
+
+    let model = try LanguageModel(kind == .full ? folder.path + "/out" : configuration.model)
+    if kind == .lora { try model.loadAdapter(folder.path + "/out") }
+    let options = configuration.dataset
+    let data = try TokenizedDataset.build(
+      files: [DataFile(path: configuration.trainFiles[0])], tokenizer: model.tokenizer,
+      chatTemplate: model.chatTemplate, options: options)
+    let plan = BatchPlan(data, batchSize: 4, rowLength: 40, isPacked: true, order: .fixed, paddingID: 0)
+    let compute = configuration.precision.dtype
+    let loss = try Evaluator(model.decoder, compute: compute, on: model.backend).run(plan).loss
+    // A whole model is saved in bfloat16.
+    #expect(abs(loss - after) < (kind == .full ? 0.05 : 1e-6) * after)
+  }
+
+  /// Ending the loop over events ends the run, with a checkpoint.
+  @Test func endsWithItsEvents() async throws {
+    var configuration = configuration
+    configuration.run.maximumSteps = 100_000
+    for try await event in try SFTTrainer(configuration).run() {
+      if case .step(let step) = event, step.step == 3 { break }
+    }
+    let deadline = ContinuousClock.now + .seconds(10)
+    while Trainer.newestCheckpoint(in: folder.path + "/out") == nil, ContinuousClock.now < deadline {
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    #expect(Trainer.newestCheckpoint(in: folder.path + "/out") != nil)
+  }
+
+  @Test func outlinesWithoutATrace() throws {
+    let outline = try SFTTrainer.outline(of: configuration)
+    #expect(outline.totalSteps == 30)
+    #expect(outline.memory.total > 0)
+    #expect(!FileManager.default.fileExists(atPath: folder.path + "/out"))
+  }
+
+  /// Settings that do not fit what the files hold, and words of the error.
+  @Test(
+    arguments: [
+      (["eval_split": 0.01], "leaves 20 to train on and 0"), (["max_seq_length": 401], "400 tokens"),
+      (["train_file": "none.jsonl"], "none.jsonl"), (["resume_from_checkpoint": true], "no checkpoint in"),
+      (["resume_from_checkpoint": "nowhere"], "nowhere"), (["chat_template": "none.jinja"], "none.jinja"),
+      (["dataset_format": "alpaca"], "line 1"), (["adapter_name_or_path": "nowhere"], "adapter_config.json"),
+      (["max_seq_length": 4], "none is left"), (["memory_budget": "1KB"], "memory budget"),
+    ] as [(JSON.Object, String)])
+  func saysWhatDoesNotFit(_ changes: JSON.Object, _ words: String) throws {
+    var values = try #require(configuration.json.object)
+    values.merge(changes)
+    let changed = try TrainingConfiguration(.object(values), source: "run.yaml")
+    let error = #expect(throws: SwiftletError.self) { try SFTTrainer(changed) }
+    #expect(error?.message.contains(words) == true, "\(String(describing: error))")
+  }
+}
