@@ -40,7 +40,7 @@ let package = Package(
     .executableTarget(
       name: "CLI",
       dependencies: [
-        "Swiftlet", "Compute", "Models", "Basics",
+        "Swiftlet", "SelfTest",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Yams", package: "Yams"),
       ]),

@@ -11,7 +11,7 @@ struct SwiftletCommand: ParsableCommand {
     subcommands: [
       TrainCommand.self, EvaluateCommand.self, GenerateCommand.self, ChatCommand.self, PlanCommand.self,
       DatasetCommand.self, TokenizeCommand.self, RenderCommand.self, DoctorCommand.self,
-      BenchCommand.self,
+      SelfTestCommand.self, BenchCommand.self,
     ])
 
   static func main() {
