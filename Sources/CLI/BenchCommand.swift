@@ -20,6 +20,7 @@ struct BenchTrain: ReportingCommand {
   @Option(help: "Type of the products: auto, float32 or bfloat16.") var dtype = TrainingConfiguration
     .Precision.auto
   @Option(help: "Memory for everything, in MB; the default is what is free.") var memoryBudget: Int?
+  @Flag(help: "Add how long each operation takes, in a step.") var profile = false
   var json: Bool { true }
 
   func execute() throws {
@@ -43,6 +44,8 @@ struct BenchTrain: ReportingCommand {
       paddingID: model.paddingID)
     let trainer = try Trainer(
       model.decoder, training: parameters, on: plan, settings, backend: model.backend, saveModel: { _ in })
+    let timer = StepTimer()
+    if profile { trainer.timer = timer }
     var seconds: [Double] = []
     var firstStep = 0.0
     let report = try trainer.run(report: { event in
@@ -51,6 +54,12 @@ struct BenchTrain: ReportingCommand {
       seconds.append(step.seconds)
     })
     let median = seconds.dropFirst().sorted()[(seconds.count - 1) / 2]
+    let operations = timer.report.map { entry -> JSON in
+      [
+        "operation": .string(entry.operation), "ms": .double(1000 * entry.seconds / Double(steps)),
+        "calls": .int(entry.calls / steps),
+      ]
+    }
     print(
       JSON.object([
         "machine": .string(model.backend.name), "model": .string(model.path),
@@ -59,6 +68,7 @@ struct BenchTrain: ReportingCommand {
         "tok_s": .double(Double(batchSize * maxSeqLength) / median), "first_step_s": .double(seconds[0]),
         "first_from_start_s": .double(firstStep), "planned_mb": .int(report.memory.total >> 20),
         "rss_mb": .int(report.peakResident >> 20), "loss": .double(report.loss),
+        "operations": profile ? .array(operations) : nil,
       ]).text(.spaced))
   }
 }

@@ -11,6 +11,8 @@ final class StepRunner {
   /// What each layer leaves for its backward pass.
   let checkpointing: [Checkpointing]
   let plan: Plan
+  /// Told how long each operation takes, when there is one.
+  var timer: StepTimer?
   private let device: DeviceBatch
   private let evaluationDevice: DeviceBatch
   private let evaluation: EvaluationStep
@@ -54,7 +56,7 @@ final class StepRunner {
   /// Adds the gradients of labelWeight * (sum of the batch's losses) and returns that sum of losses.
   func train(_ batch: PackedBatch, labelWeight: Float, dropouts: Dropouts) -> Double {
     device.load(batch, labelWeight: labelWeight)
-    Step.run(plan, in: arena, on: backend) {
+    Step.run(plan, in: arena, on: backend, timer: timer) {
       Self.train(model, device, $0, compute, checkpointing, dropouts: dropouts)
     }
     return device.lossSum

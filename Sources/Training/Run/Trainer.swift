@@ -18,6 +18,11 @@ public final class Trainer {
   private let runner: StepRunner
   private let schedule: LearningRateSchedule
   public let outline: RunOutline
+  /// Told how long each operation of the training steps takes.
+  public var timer: StepTimer? {
+    get { runner.timer }
+    set { runner.timer = newValue }
+  }
 
   private var log: RunLog
   private var step = 0
