@@ -10,20 +10,25 @@ import Foundation
 struct Terminal {
   let isInteractive: Bool
   let hasColour: Bool
-  let columns: Int
+  private let descriptor: Int32
+
+  /// The width, which may change while the program runs.
+  var columns: Int {
+    var size = winsize()
+    let isKnown = ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+    return isKnown ? Int(size.ws_col) : 80
+  }
 
   /// Of standard error, where progress goes: standard output stays for results.
   static let progress = Terminal(descriptor: STDERR_FILENO)
   static let output = Terminal(descriptor: STDOUT_FILENO)
 
   private init(descriptor: Int32) {
+    self.descriptor = descriptor
     isInteractive = isatty(descriptor) == 1
     let environment = ProcessInfo.processInfo.environment
     // https://no-color.org
     hasColour = isInteractive && environment["NO_COLOR"] == nil && environment["TERM"] != "dumb"
-    var size = winsize()
-    let known = ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
-    columns = known ? Int(size.ws_col) : 80
   }
 
   enum Style: String {

@@ -34,7 +34,7 @@ struct ConfigurationTests {
     ("append_eos", false, [:], nil), ("chat_template", "c.jinja", [:], nil), ("cache_dir", "cache", [:], nil),
     ("finetuning_type", "full", [:], nil), ("r", 4, [:], nil), ("lora_alpha", 7.5, [:], nil),
     ("lora_dropout", 0.1, [:], nil), ("target_modules", ["q_proj"], [:], nil),
-    ("bias", "lora_only", [:], nil),
+    ("exclude_modules", ["o_proj"], [:], nil), ("bias", "lora_only", [:], nil),
     ("layers_to_transform", [0, 2], [:], nil), ("use_rslora", true, [:], nil),
     ("rank_pattern", ["q_proj": 4], [:], nil), ("alpha_pattern", ["q_proj": 4.5], [:], nil),
     ("modules_to_save", ["lm_head"], [:], nil), ("learning_rate", 3e-5, [:], nil),
@@ -130,6 +130,7 @@ struct ConfigurationTests {
       (["eval_file": "e", "eval_split": 0.1], ["exclude each other"]),
       (["finetuning_type": "full", "adapter_name_or_path": "a"], ["lora"]),
       (["finetuning_type": "full", "load_in_4bit": true], ["nf4"]), (["num_train_epochs": 0], ["max_steps"]),
+      (["eval_strategy": "epoch"], ["eval_file or eval_split"]), (["deepspeed": "zero.json"], ["deepspeed"]),
       (["output_dir": nil], []),
     ] as [(JSON.Object, [String])])
   func saysWhatIsWrong(_ changes: JSON.Object, _ words: [String]) throws {

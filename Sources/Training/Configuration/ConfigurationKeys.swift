@@ -70,6 +70,13 @@ extension ConfigurationKey {
         configuration.lora.targets = targets
         return true
       }, read: { $0.lora.targets.key }),
+    Self(
+      name: "exclude_modules", aliases: [], help: "layers that get none nevertheless",
+      expected: "a list of names or a regular expression",
+      apply: { configuration, value in
+        configuration.lora.exclusions = LoRAConfiguration.Targets(value)
+        return configuration.lora.exclusions != nil
+      }, read: { $0.lora.exclusions?.key ?? nil }),
     choice("bias", at: \.lora.bias, "biases that are trained too"),
     Self(
       name: "layers_to_transform", aliases: [], help: "layers that get adapters",

@@ -47,6 +47,10 @@ struct ForeignKey: Sendable {
     only(["LORA"], "the only kind of adapter", "peft_type"),
     only([false], "adapters are trained", "inference_mode"),
     only([false], "not a setting of linear layers", "fan_in_fan_out"),
+    only([false], "there is nothing to compile", "torch_compile"),
+    only([0, 0.0], "labels are taken as they are", "label_smoothing_factor"),
+    only([0, 0.0], "embeddings are taken as they are", "neftune_noise_alpha"),
+    only([], "not set", "layers_pattern", "layer_replication", "loftq_config", "deepspeed", "revision"),
     only([true], "A is Kaiming-uniform and B zero", "init_lora_weights"),
     only([false], "magnitudes are not trained", "use_dora"),
     only(["nf4"], "the only 4-bit type", "bnb_4bit_quant_type"),
@@ -58,8 +62,8 @@ struct ForeignKey: Sendable {
   }
 
   private static func only(
-    _ values: [JSON], _ reason: String, _ name: String, remedy: String? = nil
+    _ values: [JSON], _ reason: String, _ names: String..., remedy: String? = nil
   ) -> Self {
-    Self(names: [name], reason: reason, harmless: values, remedy: remedy)
+    Self(names: Set(names), reason: reason, harmless: values, remedy: remedy)
   }
 }

@@ -166,6 +166,9 @@ extension TrainingConfiguration {
     try check(
       evaluationFiles.isEmpty || evaluationSplit == 0, "eval_file and eval_split exclude each other")
     try check(
+      run.evaluationStrategy ?? .no == .no || !evaluationFiles.isEmpty || evaluationSplit > 0,
+      "eval_strategy needs eval_file or eval_split")
+    try check(
       fineTuning == .lora || adapter == nil, "adapter_name_or_path needs finetuning_type: lora")
     try check(
       fineTuning == .lora || baseWeights != .nf4 && baseWeights != .int8,
