@@ -16,6 +16,8 @@ final class TinyRun {
   var batchSize = 2
   var isPacked = true
   var texts = 24
+  /// Called before anything of a checkpoint or a result is written.
+  var beforeSave: () throws -> Void = {}
   private let modelFolder: TemporaryFolder
 
   init() throws {
@@ -57,7 +59,8 @@ final class TinyRun {
     return try Trainer(
       model, training: parameters, on: data, evaluation: data, settings,
       resume: step.map { "\(settings.outputFolder)/checkpoint-\($0)" }, backend: cpu
-    ) { path in
+    ) { [beforeSave] path in
+      try beforeSave()
       if trainsAll {
         try trained.save(to: path, as: .bfloat16, source: file)
       } else {

@@ -149,6 +149,20 @@ struct TrainerTests {
     #expect(!run.files.contains("checkpoint-5"))
   }
 
+  /// A checkpoint that cannot be finished leaves the earlier ones, and nothing of itself.
+  @Test func removesAnUnfinishedCheckpoint() throws {
+    let run = try TinyRun()
+    run.settings.saveSteps = 2
+    struct DiskIsFull: Error {}
+    var saves = 0
+    run.beforeSave = {
+      saves += 1
+      if saves == 2 { throw DiskIsFull() }
+    }
+    #expect(throws: DiskIsFull.self) { try run.train() }
+    #expect(run.files == ["checkpoint-2", "metrics.jsonl"])
+  }
+
   @Test func leavesNoTraceOfAPlan() throws {
     let run = try TinyRun()
     #expect(try run.trainer().outline.totalSteps == 9)

@@ -32,6 +32,9 @@ struct RunCheckpoint {
     do { try files.createDirectory(atPath: temporary, withIntermediateDirectories: true) } catch {
       throw SwiftletError(.unwritable, "\(temporary): \(error.localizedDescription)")
     }
+    // Nothing is left of one that could not be finished: the disk may be full.
+    var isFinished = false
+    defer { if !isFinished { try? files.removeItem(atPath: temporary) } }
     try saveModel(temporary)
     if !files.fileExists(atPath: temporary + "/" + adapterFile) {
       try parameters.save(to: temporary + "/" + parametersFile)
@@ -44,6 +47,7 @@ struct RunCheckpoint {
     } catch {
       throw SwiftletError(.unwritable, "\(final): \(error.localizedDescription)")
     }
+    isFinished = true
     return RunCheckpoint(folder: final, step: step)
   }
 
@@ -97,6 +101,24 @@ struct RunCheckpoint {
       throw SwiftletError(.unreadable, "\(path): cannot be read")
     }
     return try JSON(parsing: Array(bytes))
+  }
+
+  /// Sees that the checkpoint, whose run had `state`, belongs to this run, and that there is something left to do.
+  func check(_ state: JSON?, totalSteps: Int, stepsPerEpoch: Int) throws(SwiftletError) {
+    if let epoch = state?["epoch"]?.double, epoch > 0,
+      abs(epoch * Double(stepsPerEpoch) - Double(step)) > 1e-6 * Double(step)
+    {
+      throw SwiftletError(
+        .mismatch,
+        "\(folder): its run had \(Int((Double(step) / epoch).rounded())) steps an epoch, this one has \(stepsPerEpoch)",
+        remedy: "Resume with the data, batch size and max_seq_length that the run began with.")
+    }
+    guard step < totalSteps else {
+      throw SwiftletError(
+        .invalidConfiguration,
+        "\(folder): the run ends after step \(totalSteps), so there is nothing left to do",
+        remedy: "Raise num_train_epochs or max_steps to train on.")
+    }
   }
 }
 

@@ -68,7 +68,7 @@ public final class Trainer {
       state = try checkpoint.restore(parameters, optimizer)
       step = checkpoint.step
       tokensSeen = state?["num_input_tokens_seen"]?.int ?? 0
-      try Self.check(state, of: checkpoint, totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch)
+      try checkpoint.check(state, totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch)
     }
     log = RunLog(folder: settings.outputFolder, history: state?["log_history"]?.array ?? [])
     outline = runner.outline(
@@ -117,7 +117,7 @@ public final class Trainer {
     }
     let result = RunReport(
       steps: step, seconds: (clock.now - start).seconds, tokens: tokensSeen - firstTokens,
-      loss: losses.isEmpty ? .nan : losses.reduce(0, +) / Double(losses.count), evaluation: lastEvaluation,
+      loss: losses.reduce(0, +) / Double(losses.count), evaluation: lastEvaluation,
       memory: outline.memory, peakResident: ProcessMemory.peakResident)
     try finish(result)
     try report(.ended(result))
@@ -242,26 +242,6 @@ public final class Trainer {
       settings.outputFolder, keepsResults: isAnew && !settings.overwritesOutput)
     if isAnew { RunCheckpoint.keep(0, in: settings.outputFolder) }
     try log.begin()
-  }
-
-  /// Sees that a checkpoint belongs to this run, and that there is something left to do.
-  private static func check(
-    _ state: JSON?, of checkpoint: RunCheckpoint, totalSteps: Int, stepsPerEpoch: Int
-  ) throws(SwiftletError) {
-    let step = Double(checkpoint.step)
-    if let epoch = state?["epoch"]?.double, abs(epoch * Double(stepsPerEpoch) - step) > 1e-6 * step {
-      throw SwiftletError(
-        .mismatch,
-        "\(checkpoint.folder): its run had \(Int((step / epoch).rounded())) steps an epoch, this one has "
-          + "\(stepsPerEpoch)",
-        remedy: "Resume with the data, batch size and max_seq_length that the run began with.")
-    }
-    guard checkpoint.step < totalSteps else {
-      throw SwiftletError(
-        .invalidConfiguration,
-        "\(checkpoint.folder): the run ends after step \(totalSteps), so there is nothing left to do",
-        remedy: "Raise num_train_epochs or max_steps to train on.")
-    }
   }
 
   private static func memory(_ model: Decoder, _ parameters: Parameters, _ optimizer: Optimizer)
