@@ -99,6 +99,7 @@ struct ConfigurationTests {
     #expect(try Self.configuration(["optim": "paged_adamw_8bit"]).run.optimizer.kind == .adamW8bit)
     #expect(try Self.configuration(["train_file": "one.csv"]).trainFiles == ["one.csv"])
     #expect(try Self.configuration(["r": 8], overrides: [("lora_r", 2)]).lora.r == 2)
+    #expect(try Self.configuration(["max_steps": 8], overrides: [("max_steps", nil)]).run.maximumSteps == nil)
     for (key, value) in [("base_weights", "int8"), ("load_in_8bit", true)] as [(String, JSON)] {
       #expect(try Self.configuration(["load_in_4bit": true], overrides: [(key, value)]).baseWeights == .int8)
     }
@@ -112,6 +113,7 @@ struct ConfigurationTests {
     arguments: [
       (["max_step": 3], ["run.yaml", "'max_step'", "'max_steps'"]),
       (["lora_ranks": 3], ["'lora_rank'"]), (["qqqqqqqq": 3], ["--keys"]),
+      (["max_step": 3, "qqqqqqqq": 1], ["keys 'max_step', 'qqqqqqqq'", "'max_steps' by 'max_step'"]),
       (["max_steps": "many"], ["max_steps", "\"many\"", "at least 1"]), (["max_steps": 0], ["at least 1"]),
       (["r": 1.5], ["r is 1.5", "integer"]), (["packing": 1], ["true or false"]),
       (["learning_rate": -1], ["0 to 10"]), (["bias": "some"], ["none, all, lora_only"]),

@@ -27,7 +27,7 @@ struct ForeignKey: Sendable {
       "data is tokenised on all cores and kept in memory", "dataloader_num_workers", "dataloader_pin_memory",
       "dataloader_persistent_workers", "dataset_num_proc", "preprocessing_num_workers",
       "remove_unused_columns", "dataset_text_field"),
-    anyValue("there is one device", "ddp_find_unused_parameters", "local_rank", "device_map"),
+    anyValue("there is one device", "ddp_find_unused_parameters", "local_rank", "device_map", "ddp_timeout"),
     anyValue("no code of a model is run", "trust_remote_code"),
     anyValue("attention is always computed in tiles", "attn_implementation", "use_flash_attention_2"),
     anyValue(

@@ -104,8 +104,12 @@ extension TrainingConfiguration {
     guard let object = values.object else {
       throw SwiftletError(.invalidConfiguration, "\(source): expected keys and values")
     }
+    try Self.checkNames(object.keys, source)
+    try Self.checkNames(overrides.map(\.key), "--set")
+    // A null that comes later takes back what the file says.
+    let resets = Set(overrides.filter(\.value.isNull).map { ConfigurationKey.named($0.key)?.name })
     var seen: [String: String] = [:]
-    for (key, value) in object {
+    for (key, value) in object where !resets.contains(ConfigurationKey.named(key)?.name ?? key) {
       let name = ConfigurationKey.named(key)?.name ?? key
       if let other = seen.updateValue(key, forKey: name) {
         throw SwiftletError(.invalidConfiguration, "\(source): '\(other)' and '\(key)' are the same key")
@@ -130,19 +134,31 @@ extension TrainingConfiguration {
     }
   }
 
+  /// Sees that all keys are known; names those that are not, with what may have been meant.
+  private static func checkNames(_ names: [String], _ source: String) throws(SwiftletError) {
+    let unknown = names.filter { ConfigurationKey.named($0) == nil && ForeignKey.named($0) == nil }
+    if unknown.isEmpty { return }
+    let known = ConfigurationKey.all.flatMap { [$0.name] + $0.aliases }
+    let suggestions = unknown.compactMap { name in nearest(to: name, in: known).map { (name, $0) } }
+    let remedy =
+      switch (unknown.count, suggestions.first) {
+      case (1, let suggestion?): "Did you mean '\(suggestion.1)'?"
+      case (_, nil): "`swiftlet train --keys` lists all keys."
+      default: "Did you mean \(suggestions.map { "'\($0.1)' by '\($0.0)'" }.joined(separator: ", "))?"
+      }
+    throw SwiftletError(
+      .invalidConfiguration,
+      "\(source): unknown key\(unknown.count > 1 ? "s" : "") "
+        + unknown.map { "'\($0)'" }.joined(separator: ", "), remedy: remedy)
+  }
+
   private mutating func set(_ name: String, to value: JSON, source: String) throws(SwiftletError) {
     if let foreign = ForeignKey.named(name) {
       try foreign.check(name, value, source: source)
       ignoredKeys.append((name, foreign.reason))
       return
     }
-    guard let key = ConfigurationKey.named(name) else {
-      let suggestion = nearest(to: name, in: ConfigurationKey.all.flatMap { [$0.name] + $0.aliases })
-      throw SwiftletError(
-        .invalidConfiguration, "\(source): unknown key '\(name)'",
-        remedy: suggestion.map { "Did you mean '\($0)'?" } ?? "`swiftlet train --keys` lists all keys.")
-    }
-    if value.isNull { return }
+    guard let key = ConfigurationKey.named(name), !value.isNull else { return }
     guard try key.apply(&self, value) else {
       throw SwiftletError(
         .invalidConfiguration, "\(source): \(name) is \(value.text(.spaced)), expected \(key.expected)")
