@@ -33,7 +33,12 @@ let package = Package(
       ]),
     .target(name: "Text", dependencies: ["Basics"]),
 
-    .target(name: "Training", dependencies: ["Basics", "Compute", "Models", "Text"]),
+    .target(
+      name: "Training",
+      dependencies: [
+        "Basics", "Compute", "Models", "Text",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .target(name: "Generation", dependencies: ["Basics", "CKernels", "Compute", "Models", "Text"]),
     .target(
       name: "Swiftlet", dependencies: ["Basics", "Compute", "Models", "Text", "Training", "Generation"]),
@@ -53,6 +58,7 @@ let package = Package(
     .testTarget(
       name: "GenerationTests", dependencies: ["Generation", "Models", "Text", "Compute", "Basics"],
       exclude: ["Fixtures"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training", "Models", "Basics"]),
     .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],
