@@ -41,7 +41,7 @@ struct BenchTrain: ReportingCommand {
         sequences: batchSize * steps, length: maxSeqLength,
         vocabulary: 10..<Int32(min(49_000, model.tokenizer.vocabularySize))),
       batchSize: batchSize, rowLength: maxSeqLength, isPacked: false, order: .fixed,
-      paddingID: model.paddingID)
+      paddingID: model.text.paddingID)
     let trainer = try Trainer(
       model.decoder, training: parameters, on: plan, settings, backend: model.backend, saveModel: { _ in })
     let timer = StepTimer()

@@ -24,7 +24,7 @@ struct EvaluateCommand: ReportingCommand {
       options: options)
     let plan = BatchPlan(
       data, batchSize: batchSize, rowLength: maxSeqLength, isPacked: true, order: .fixed,
-      paddingID: model.paddingID)
+      paddingID: model.text.paddingID)
     let line = ProgressLine()
     let report = try Evaluator(model.decoder, compute: self.model.dtype.dtype, on: model.backend).run(plan) {
       line.show("Evaluating", done: $0, of: $1, details: [])

@@ -69,7 +69,7 @@ public final class Trainer {
       step = checkpoint.step
       tokensSeen = state?["num_input_tokens_seen"]?.int ?? 0
     }
-    log = try RunLog(folder: settings.outputFolder, history: state?["log_history"]?.array ?? [])
+    log = RunLog(folder: settings.outputFolder, history: state?["log_history"]?.array ?? [])
     outline = runner.outline(
       fixed, totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: step,
       trainedParameters: parameters.trainedCount)
@@ -86,6 +86,7 @@ public final class Trainer {
   public func run(
     isInterrupted: () -> Bool = { false }, report: (TrainingEvent) throws -> Void = { _ in }
   ) throws -> RunReport {
+    try log.begin()
     try report(.began(outline))
     let clock = ContinuousClock()
     let start = clock.now
