@@ -81,7 +81,8 @@ struct DatasetPreview: ReportingCommand {
       "\(counts.tokens) tokens, \(counts.trainedTokens) trained (\(decimal(100 * trained, 1))%); "
         + "\(decimal(100 * (1 - packing.efficiency), 1))% padding in \(packing.count) rows of \(rowLength)")
     if let held = data.evaluation?.packing {
-      print("\(decimal(100 * (1 - held.efficiency), 1))% padding in \(held.count) rows of the evaluation data")
+      print(
+        "\(decimal(100 * (1 - held.efficiency), 1))% padding in \(held.count) rows of the evaluation data")
     }
   }
 

@@ -44,12 +44,15 @@ struct DoctorCommand: ReportingCommand {
       Fact("system", .string(process.operatingSystemVersionString)),
       Fact("device", .string(cpu.name)),
       Fact("threads", .int(cpu.threads), "\(cpu.threads) of \(process.processorCount) processors"),
-      Fact("bfloat16", .bool(CPU.multipliesBF16), CPU.multipliesBF16 ? "yes: dtype auto" : "no: dtype auto is float32"),
+      Fact(
+        "bfloat16", .bool(CPU.multipliesBF16),
+        CPU.multipliesBF16 ? "yes: dtype auto" : "no: dtype auto is float32"),
       Fact("memory", .int(Int(process.physicalMemory)), Int(process.physicalMemory).megabytes),
       Fact("free_memory", free.map { .int($0) } ?? nil, free?.megabytes ?? "the system does not say"),
       Fact("gpu", false, "not used: this version computes on the processor; CUDA is not built in yet"),
       Fact("model_cache", .string(ModelCache.folder)),
-      Fact("models", .array(names.map { .string($0) }), names.isEmpty ? "none" : names.joined(separator: ", ")),
+      Fact(
+        "models", .array(names.map { .string($0) }), names.isEmpty ? "none" : names.joined(separator: ", ")),
     ]
   }
 }

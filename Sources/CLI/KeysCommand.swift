@@ -15,7 +15,9 @@ struct KeysCommand: ReportingCommand {
     }
     for key in ConfigurationKey.all {
       let names = ([key.name] + key.aliases).joined(separator: ", ")
-      let value = key.value(in: defaults).map { $0.isNull || $0 == "" ? "" : " [\($0.string ?? $0.text(.spaced))]" }
+      let value = key.value(in: defaults).map {
+        $0.isNull || $0 == "" ? "" : " [\($0.string ?? $0.text(.spaced))]"
+      }
       print("\(Terminal.output.styled(names, .bold))\(value ?? "")")
       print("    \(key.help) (\(key.expected))")
     }
@@ -23,7 +25,8 @@ struct KeysCommand: ReportingCommand {
 
   private static func json(_ key: ConfigurationKey, _ defaults: TrainingConfiguration) -> JSON {
     [
-      "name": .string(key.name), "aliases": .array(key.aliases.map { .string($0) }), "help": .string(key.help),
+      "name": .string(key.name), "aliases": .array(key.aliases.map { .string($0) }),
+      "help": .string(key.help),
       "expected": .string(key.expected), "default": key.value(in: defaults) ?? nil,
     ]
   }

@@ -23,7 +23,7 @@ struct SwiftletCommand: ParsableCommand {
     } catch let failure as Failure {
       failure.report()
       Foundation.exit(failure.exitCode)
-    } catch where exitCode(for: error).isSuccess || !CommandLine.arguments.contains("--json") {
+    } catch  where exitCode(for: error).isSuccess || !CommandLine.arguments.contains("--json") {
       exit(withError: error)
     } catch {
       let usage = SwiftletError(.invalidConfiguration, message(for: error))

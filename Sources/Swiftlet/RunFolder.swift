@@ -16,7 +16,8 @@ enum RunFolder {
     }
     throw SwiftletError(
       .invalidConfiguration, "output_dir \(folder) holds a run already",
-      remedy: "Choose another output_dir, continue with --resume, or begin anew with overwrite_output_dir: true.")
+      remedy:
+        "Choose another output_dir, continue with --resume, or begin anew with overwrite_output_dir: true.")
   }
 
   /// Makes way for a new run, and records the configuration beside its results.
