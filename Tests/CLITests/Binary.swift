@@ -30,7 +30,8 @@ struct Binary {
   }
 
   func run(
-    _ arguments: [String], input: String = "", environment: [String: String] = [:]
+    _ arguments: [String], input: String = "", environment: [String: String] = [:],
+    during: (Process) throws -> Void = { _ in }
   ) throws -> Result {
     let process = Process()
     process.executableURL = Self.url
@@ -44,6 +45,7 @@ struct Binary {
     process.standardOutput = try FileHandle(forWritingTo: URL(filePath: folder.path + "/output"))
     process.standardError = try FileHandle(forWritingTo: URL(filePath: folder.path + "/errors"))
     try process.run()
+    try during(process)
     process.waitUntilExit()
     return Result(
       status: process.terminationStatus, output: try folder.text("output"), errors: try folder.text("errors"))

@@ -66,6 +66,21 @@ import Testing
     #expect(resumed.status == 0 && resumed.errors.contains("Continuing after step 2"), "\(resumed.errors)")
   }
 
+  /// Ctrl-C saves a checkpoint and says how to go on.
+  @Test func isInterrupted() throws {
+    let endless = ["train", "c.yaml", "--set", "max_steps=10000000", "--json"]
+    let result = try swiftlet.run(endless) { process in
+      let deadline = ContinuousClock.now + .seconds(30)
+      while try !folder.text("output").contains("\"step\":2,"), .now < deadline { usleep(10_000) }
+      process.interrupt()
+    }
+    #expect(result.status == 130)
+    #expect(result.errors.contains("interrupted after step") && result.errors.contains("--resume"))
+    let last = try #require(result.lines().last?["error"]?["message"]?.string)
+    let checkpoint = try #require(last.split(separator: "/").last)
+    #expect(folder.has("run/\(checkpoint)/adapter_model.safetensors"), "\(last)")
+  }
+
   @Test func plansWithoutATrace() throws {
     let plan = try swiftlet("plan", "c.yaml", "--json")
     #expect(plan.status == 0, "\(plan.errors)")
