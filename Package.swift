@@ -33,7 +33,12 @@ let package = Package(
       ]),
     .target(name: "Text", dependencies: ["Basics"]),
 
-    .target(name: "Training", dependencies: ["Basics", "Compute", "Models", "Text"]),
+    .target(
+      name: "Training",
+      dependencies: [
+        "Basics", "Compute", "Models", "Text",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .target(name: "Generation", dependencies: ["Basics", "CKernels", "Compute", "Models", "Text"]),
     .target(
       name: "Swiftlet", dependencies: ["Basics", "Compute", "Models", "Text", "Training", "Generation"]),
@@ -45,25 +50,20 @@ let package = Package(
         .product(name: "Yams", package: "Yams"),
       ]),
 
-    // Models small enough to be made in a test, and folders that clean up after themselves.
-    .target(
-      name: "TestSupport", dependencies: ["Basics", "Compute", "Models", "Text"], path: "Tests/TestSupport"),
     .testTarget(name: "BasicsTests", dependencies: ["Basics"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Basics"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics", "SelfTest"],
       exclude: ["Fixtures"]),
     .testTarget(
-      name: "GenerationTests",
-      dependencies: ["TestSupport", "Generation", "Models", "Text", "Compute", "Basics"],
+      name: "GenerationTests", dependencies: ["Generation", "Models", "Text", "Compute", "Basics"],
       exclude: ["Fixtures"]),
     .testTarget(
-      name: "ModelsTests", dependencies: ["TestSupport", "Models", "Compute", "Basics"], exclude: ["Fixtures"]
-    ),
-    .testTarget(
-      name: "TrainingTests", dependencies: ["TestSupport", "Training", "Models", "Text", "Compute", "Basics"]),
-    .testTarget(name: "SwiftletTests", dependencies: ["TestSupport", "Swiftlet"]),
-    .testTarget(name: "CLITests", dependencies: ["TestSupport", "CLI", "Basics"]),
+      name: "TrainingTests", dependencies: ["Training", "Models", "Text", "Compute", "Basics", "TestSupport"]),
+    .testTarget(name: "SwiftletTests", dependencies: ["Swiftlet", "TestSupport"]),
+    .testTarget(name: "CLITests", dependencies: ["CLI", "Swiftlet", "TestSupport"], exclude: ["Fixtures"]),
+    .target(name: "TestSupport", dependencies: ["Basics", "Models"], path: "Tests/TestSupport"),
+    .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c2x

@@ -29,7 +29,9 @@ extension JSON {
 
     /// Takes out the member `key`, and returns its value.
     @discardableResult
-    public mutating func removeValue(forKey key: String) -> JSON? { members.removeValue(forKey: ByteKey(key)) }
+    public mutating func removeValue(forKey key: String) -> JSON? {
+      members.removeValue(forKey: ByteKey(key))
+    }
 
     public var keys: [String] { members.keys.map(\.string) }
     public var values: [JSON] { members.values.elements }

@@ -13,10 +13,10 @@ struct BenchTrain: ReportingCommand {
     commandName: "train", abstract: "Times training steps on random tokens; prints one JSON object.")
 
   @Option(help: "GGUF file, model folder, or name of a model in the cache.") var model: String
-  @Option(help: "Tokens of a sequence.") var maxSeqLength = 512
-  @Option(help: "Sequences of a step.") var batchSize = 4
-  @Option(help: "Steps; the first is not counted in the median.") var steps = 6
-  @Option(help: "Rank of the adapters.") var r = 16
+  @Option(help: "Tokens of a sequence.") var maxSeqLength: Count = 512
+  @Option(help: "Sequences of a step.") var batchSize: Count = 4
+  @Option(help: "Steps; the first is not counted in the median.") var steps: Count = 6
+  @Option(help: "Rank of the adapters.") var r: Count = 16
   @Option(help: "Type of the products: auto, float32 or bfloat16.") var dtype = TrainingConfiguration
     .Precision.auto
   @Option(help: "Memory for everything, in MB; the default is what is free.") var memoryBudget: Int?
@@ -26,7 +26,7 @@ struct BenchTrain: ReportingCommand {
   func execute() throws {
     let model = try LanguageModel(model)
     var lora = LoRAConfiguration()
-    (lora.r, lora.alpha) = (r, Double(r))
+    (lora.r, lora.alpha) = (r.value, Double(r.value))
     try model.addLoRA(lora)
     guard let parameters = model.parameters else { return }
     let folder = FileManager.default.temporaryDirectory.path + "/swiftlet-bench-\(getpid())"
@@ -34,14 +34,14 @@ struct BenchTrain: ReportingCommand {
     var settings = TrainerSettings(outputFolder: folder)
     settings.compute = dtype.dtype
     settings.schedule = .constant
-    settings.maximumSteps = steps
+    settings.maximumSteps = steps.value
     settings.memoryBudget = memoryBudget.map { $0 << 20 }
     let plan = BatchPlan(
       .random(
-        sequences: batchSize * steps, length: maxSeqLength,
+        sequences: batchSize.value * steps.value, length: maxSeqLength.value,
         vocabulary: 10..<Int32(min(49_000, model.tokenizer.vocabularySize))),
-      batchSize: batchSize, rowLength: maxSeqLength, isPacked: false, order: .fixed,
-      paddingID: model.paddingID)
+      batchSize: batchSize.value, rowLength: maxSeqLength.value, isPacked: false, order: .fixed,
+      paddingID: model.text.paddingID)
     let trainer = try Trainer(
       model.decoder, training: parameters, on: plan, settings, backend: model.backend, saveModel: { _ in })
     let timer = StepTimer()
@@ -53,19 +53,22 @@ struct BenchTrain: ReportingCommand {
       if step.step == 1 { firstStep = ProcessInfo.processInfo.secondsSinceStart }
       seconds.append(step.seconds)
     })
-    let median = seconds.dropFirst().sorted()[(seconds.count - 1) / 2]
+    let timed = seconds.count > 1 ? Array(seconds.dropFirst()) : seconds
+    let median = timed.sorted()[timed.count / 2]
     let operations = timer.report.map { entry -> JSON in
       [
-        "operation": .string(entry.operation), "ms": .double(1000 * entry.seconds / Double(steps)),
-        "calls": .int(entry.calls / steps),
+        "operation": .string(entry.operation), "ms": .double(1000 * entry.seconds / Double(seconds.count)),
+        "calls": .int(entry.calls / seconds.count),
       ]
     }
     print(
       JSON.object([
         "machine": .string(model.backend.name), "model": .string(model.path),
         "dtype": .string("\(settings.compute)"),
-        "seq": .int(maxSeqLength), "bs": .int(batchSize), "r": .int(r), "step_s": .double(median),
-        "tok_s": .double(Double(batchSize * maxSeqLength) / median), "first_step_s": .double(seconds[0]),
+        "seq": .int(maxSeqLength.value), "bs": .int(batchSize.value), "r": .int(r.value),
+        "step_s": .double(median),
+        "tok_s": .double(Double(batchSize.value * maxSeqLength.value) / median),
+        "first_step_s": .double(seconds[0]),
         "first_from_start_s": .double(firstStep), "planned_mb": .int(report.memory.total >> 20),
         "rss_mb": .int(report.peakResident >> 20), "loss": .double(report.loss),
         "operations": profile ? .array(operations) : nil,

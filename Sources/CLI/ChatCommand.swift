@@ -15,17 +15,10 @@ struct ChatCommand: ReportingCommand {
     let model = try self.model.open()
     let generator = try Generator(
       model.decoder, tokenizer: model.tokenizer, on: model.backend, compute: self.model.dtype.dtype)
-    let opening: [JSON] = system.map { [["role": "system", "content": .string($0)]] } ?? []
-    var messages = opening
+    var messages: [JSON] = system.map { [["role": "system", "content": .string($0)]] } ?? []
     while let line = ask(), !line.isEmpty {
       messages.append(["role": "user", "content": .string(line)])
-      var tokens = try model.chatTokens(messages)
-      if tokens.count + sampling.maxNewTokens > model.decoder.spec.maximumPositions, messages.count > 1 {
-        note("The conversation is longer than the model's memory; it begins anew here.")
-        messages = opening + messages.suffix(1)
-        tokens = try model.chatTokens(messages)
-      }
-      var generation = try generator.generate(tokens, sampling.options(for: model))
+      var generation = try generator.generate(model.text.chatTokens(messages), sampling.options(for: model))
       var answer = ""
       while let token = try generation.next() {
         answer += token.text

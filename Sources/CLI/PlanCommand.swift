@@ -9,7 +9,12 @@ struct PlanCommand: ReportingCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func execute() throws {
-    let outline = try SFTTrainer.outline(of: arguments.load())
+    var configuration = try arguments.load()
+    // A plan changes nothing in the output folder, whatever is there.
+    configuration.resume = .no
+    configuration.overwritesOutputFolder = true
+    let model = try LanguageModel(configuration.model, weights: configuration.baseWeights)
+    let outline = try SFTTrainer(configuration, model: model).outline
     let policies = Checkpointing.allCases.map { policy in
       (policy, outline.checkpointing.count { $0 == policy })
     }

@@ -33,46 +33,38 @@ public final class SFTTrainer: Sendable {
   private let prepared: Prepared
   private let interruption = Atomic(false)
 
-  /// Sees that data and output folder are there, opens the model, plans the run and takes its memory.
+  /// Opens model and data, plans the run and takes its memory.
   ///
-  /// - Parameter progress: told what is being done and how much of it, for long preparations.
+  /// - Parameters:
+  ///   - model: opened already, perhaps with a device of the caller's; nil to open `configuration.model`.
+  ///   - progress: told what is being done and how much of it, for long preparations.
   public convenience init(
     _ configuration: TrainingConfiguration, progress: @escaping @Sendable (Preparation) -> Void = { _ in }
   ) throws {
-    try Self.checkFiles(configuration)
-    try OutputFolder.prepare(
-      configuration.run.outputFolder,
-      keepsResults: configuration.resume == .no && !configuration.run.overwritesOutput)
-    try self.init(configuration, opening: configuration.model, progress)
-  }
-
-  /// What a run would take, without a trace on disk.
-  public static func outline(of configuration: TrainingConfiguration) throws -> RunOutline {
-    var configuration = configuration
-    configuration.resume = .no
-    try checkFiles(configuration)
-    return try SFTTrainer(configuration, opening: configuration.model) { _ in }.outline
-  }
-
-  private convenience init(
-    _ configuration: TrainingConfiguration, opening name: String,
-    _ progress: @escaping @Sendable (Preparation) -> Void
-  ) throws {
-    let model = try LanguageModel(name, weights: configuration.baseWeights) {
+    // Before the model is loaded, which may take its time.
+    try configuration.validate()
+    try RunFolder.check(configuration)
+    try Trainer.makeWritable(configuration.run.outputFolder)
+    for path in configuration.trainFiles + configuration.evaluationFiles
+    where !FileManager.default.isReadableFile(atPath: path) {
+      throw SwiftletError(.unreadable, "\(path): there is no such file, or it may not be read")
+    }
+    let model = try LanguageModel(configuration.model, weights: configuration.baseWeights) {
       progress(.loading(layer: $0, of: $1))
     }
     try self.init(configuration, model: model, progress: progress)
   }
 
-  /// Prepares a run of a model that is open already, perhaps on a device of the caller's.
   public init(
     _ configuration: TrainingConfiguration, model: LanguageModel,
     progress: @escaping @Sendable (Preparation) -> Void = { _ in }
   ) throws {
     self.configuration = configuration
-    if let template = try configuration.ownChatTemplate() { model.useChatTemplate(template) }
+    try configuration.validate()
+    try RunFolder.check(configuration)
+    if let template = configuration.chatTemplate { try model.useChatTemplate(template) }
     try model.checkContext(configuration.dataset.maxSequenceLength)
-    let data = try TrainingData(configuration, model: model, progress: progress)
+    let data = try TrainingData(configuration, model.text) { progress(.tokenizing(rows: $0, of: $1)) }
     if model.parameters == nil { try Self.prepare(model, configuration) }
     guard let parameters = model.parameters else {
       throw SwiftletError(.invalidConfiguration, "nothing of the model is trained")
@@ -85,7 +77,7 @@ public final class SFTTrainer: Sendable {
       saveModel: { try model.save(to: $0) })
     prepared = Prepared(trainer: trainer, evaluation: data.evaluation)
     outline = trainer.outline
-    statistics = data.statistics
+    statistics = data.sequences.statistics
     paddingShare = 1 - data.training.packing.efficiency
   }
 
@@ -108,7 +100,9 @@ public final class SFTTrainer: Sendable {
 
   /// Trains on the calling thread.
   public func runHere(report: (TrainingEvent) throws -> Void) throws -> RunReport {
-    try prepared.trainer.run(isInterrupted: { interruption.load(ordering: .relaxed) }, report: report)
+    try RunFolder.prepare(configuration)
+    return try prepared.trainer.run(
+      isInterrupted: { interruption.load(ordering: .relaxed) }, report: report)
   }
 
   /// The evaluation data's loss as the model is now; nil when there are none.
@@ -137,70 +131,11 @@ public final class SFTTrainer: Sendable {
     }
   }
 
-  /// Fails before the model is loaded, which may take its time.
-  private static func checkFiles(_ configuration: TrainingConfiguration) throws(SwiftletError) {
-    for path in configuration.trainFiles + configuration.evaluationFiles
-    where !FileManager.default.isReadableFile(atPath: path) {
-      throw SwiftletError(.unreadable, "\(path): there is no such file, or it may not be read")
-    }
-  }
-
   private static func checkpoint(_ configuration: TrainingConfiguration) throws(SwiftletError) -> String? {
     switch configuration.resume {
-    case .no: return nil
-    case .folder(let folder): return folder
-    case .newest:
-      guard let newest = Trainer.newestCheckpoint(in: configuration.run.outputFolder) else {
-        throw SwiftletError(
-          .unreadable, "there is no checkpoint in \(configuration.run.outputFolder) to resume from",
-          remedy: "Leave --resume and resume_from_checkpoint out to begin anew.")
-      }
-      return newest
+    case .no: nil
+    case .folder(let folder): folder
+    case .newest: Trainer.newestCheckpoint(in: configuration.run.outputFolder)
     }
-  }
-}
-
-/// The rows that a run trains on and those that it is measured on.
-private struct TrainingData {
-  let training: BatchPlan
-  let evaluation: BatchPlan?
-  let statistics: TokenizedDataset.Statistics
-
-  init(
-    _ configuration: TrainingConfiguration, model: LanguageModel,
-    progress: @escaping @Sendable (SFTTrainer.Preparation) -> Void
-  ) throws {
-    var options = configuration.dataset
-    options.format = try configuration.rowFormat()
-    let cache = configuration.cacheFolder ?? ModelCache.root + "/datasets"
-    func build(_ paths: [String]) throws -> TokenizedDataset {
-      try TokenizedDataset.build(
-        files: paths.map { try DataFile(path: $0) }, tokenizer: model.tokenizer,
-        chatTemplate: model.chatTemplate,
-        options: options, cacheFolder: cache, progress: { progress(.tokenizing(rows: $0, of: $1)) })
-    }
-    func plan(_ dataset: TokenizedDataset, lines: Int, _ order: BatchPlan.Order) -> BatchPlan {
-      BatchPlan(
-        dataset, batchSize: lines, rowLength: options.maxSequenceLength, isPacked: configuration.packing,
-        order: order, paddingID: model.paddingID)
-    }
-    let all = try build(configuration.trainFiles)
-    statistics = all.statistics
-    var (train, held): (TokenizedDataset, TokenizedDataset?) = (all, nil)
-    if !configuration.evaluationFiles.isEmpty {
-      held = try build(configuration.evaluationFiles)
-    } else if configuration.evaluationSplit > 0 {
-      let parts = all.split(evaluationFraction: configuration.evaluationSplit, seed: configuration.run.seed)
-      guard parts.training.count > 0, parts.evaluation.count > 0 else {
-        throw SwiftletError(
-          .invalidData,
-          "eval_split \(configuration.evaluationSplit) of \(all.count) sequences leaves "
-            + "\(parts.training.count) to train on and \(parts.evaluation.count) to evaluate on")
-      }
-      (train, held) = (parts.training, parts.evaluation)
-    }
-    let lines = configuration.trainBatchSize
-    training = plan(train, lines: lines, .shuffled(seed: configuration.run.seed))
-    evaluation = held.map { plan($0, lines: configuration.evaluationBatchSize ?? lines, .fixed) }
   }
 }

@@ -1,7 +1,6 @@
 import Basics
 import Compute
 import Models
-import TestSupport
 import Testing
 
 @testable import Generation

@@ -1,7 +1,7 @@
 import Foundation
 
 /// A folder that is deleted with its last reference.
-public final class TemporaryFolder {
+public final class TemporaryFolder: Sendable {
   public let path: String
 
   public init() throws {
@@ -9,20 +9,21 @@ public final class TemporaryFolder {
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
 
-  /// Writes a file and returns its path.
+  /// Writes a file, and the folders that lead to it, and returns its path.
   @discardableResult
-  public func write(_ bytes: [UInt8], _ name: String = "file") throws -> String {
-    try Data(bytes).write(to: URL(filePath: "\(path)/\(name)"))
-    return "\(path)/\(name)"
+  public func write(_ text: String, _ name: String) throws -> String {
+    let file = URL(filePath: "\(path)/\(name)")
+    try FileManager.default.createDirectory(
+      at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+    try Data(text.utf8).write(to: file)
+    return file.path
   }
 
-  public func bytes(_ name: String) throws -> [UInt8] {
-    try Array(Data(contentsOf: URL(filePath: "\(path)/\(name)")))
+  public func text(_ name: String) throws -> String {
+    try String(contentsOfFile: "\(path)/\(name)", encoding: .utf8)
   }
 
-  public var files: [String] {
-    get throws { try FileManager.default.contentsOfDirectory(atPath: path).sorted() }
-  }
+  public func has(_ name: String) -> Bool { FileManager.default.fileExists(atPath: "\(path)/\(name)") }
 
   deinit { try? FileManager.default.removeItem(atPath: path) }
 }

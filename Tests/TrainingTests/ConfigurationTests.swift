@@ -1,176 +1,242 @@
 import Basics
+import Models
 import Testing
 
 @testable import Training
 
-/// Keys and values of configuration files.
-struct ConfigurationTests {
-  static let minimal: JSON.Object = [
-    "model_name_or_path": "m", "train_file": ["t.jsonl"], "output_dir": "out",
+/// The keys of configuration files: what they set, what they refuse, and that nothing gets lost on the way back.
+@Suite struct ConfigurationTests {
+  static let required: JSON.Object = [
+    "model_name_or_path": "m", "train_file": "t.jsonl", "output_dir": "out",
   ]
 
   static func configuration(
-    _ changes: JSON.Object = [:], overrides: [(String, JSON)] = []
+    _ members: JSON.Object, overrides: [(String, JSON)] = []
   ) throws(SwiftletError) -> TrainingConfiguration {
-    var values = minimal
-    values.merge(changes)
-    return try TrainingConfiguration(
-      .object(values), overrides: overrides.map { (key: $0.0, value: $0.1) }, source: "run.yaml")
+    var all = required
+    all.merge(members)
+    return try TrainingConfiguration(.object(all), overrides: overrides, source: "c.yaml")
   }
 
-  /// A value other than the default for every key; what `json` has in its place where that is another key.
-  static let samples: [(key: String, value: JSON, others: JSON.Object, written: JSON.Object?)] = [
-    ("model_name_or_path", "m", [:], nil), ("adapter_name_or_path", "a", [:], nil),
-    ("base_weights", "int8", [:], nil), ("load_in_4bit", true, [:], ["base_weights": "nf4"]),
-    ("load_in_8bit", true, [:], ["base_weights": "int8"]), ("device", "cpu", [:], nil),
-    ("dtype", "float32", [:], nil), ("bf16", true, [:], ["dtype": "bfloat16"]),
-    ("train_file", ["a.jsonl", "b.csv"], [:], nil), ("eval_file", ["e.jsonl"], [:], nil),
-    ("eval_split", 0.25, [:], nil), ("dataset_format", "alpaca", [:], nil),
-    ("dataset_template", "{q} {a}", [:], nil),
-    ("response_template", " ", ["dataset_template": "{q} {a}"], nil),
-    ("train_on_responses_only", false, [:], nil), ("max_seq_length", 64, [:], nil),
-    ("long_sequences", "drop", [:], nil), ("packing", false, [:], nil),
-    ("system_prompt", "Be kind.", [:], nil),
-    ("append_eos", false, [:], nil), ("chat_template", "c.jinja", [:], nil), ("cache_dir", "cache", [:], nil),
-    ("finetuning_type", "full", [:], nil), ("r", 4, [:], nil), ("lora_alpha", 7.5, [:], nil),
-    ("lora_dropout", 0.1, [:], nil), ("target_modules", ["q_proj"], [:], nil),
-    ("exclude_modules", ["o_proj"], [:], nil), ("bias", "lora_only", [:], nil),
-    ("layers_to_transform", [0, 2], [:], nil), ("use_rslora", true, [:], nil),
-    ("rank_pattern", ["q_proj": 4], [:], nil), ("alpha_pattern", ["q_proj": 4.5], [:], nil),
-    ("modules_to_save", ["lm_head"], [:], nil), ("learning_rate", 3e-5, [:], nil),
-    ("lr_scheduler_type", "cosine", [:], nil), ("warmup_steps", 3, [:], nil), ("warmup_ratio", 0.5, [:], nil),
-    ("num_train_epochs", 1.5, [:], nil), ("max_steps", 7, [:], nil),
-    ("per_device_train_batch_size", 2, [:], nil), ("per_device_eval_batch_size", 3, [:], nil),
-    ("gradient_accumulation_steps", 5, [:], nil), ("optim", "adamw_8bit", [:], nil),
-    ("weight_decay", 0.01, [:], nil), ("adam_beta1", 0.8, [:], nil), ("adam_beta2", 0.95, [:], nil),
-    ("adam_epsilon", 1e-6, [:], nil), ("max_grad_norm", 0.0, [:], nil), ("seed", 7, [:], nil),
-    ("gradient_checkpointing", "elementwise", [:], nil), ("memory_budget", 1_000_000, [:], nil),
-    ("overwrite_output_dir", true, [:], nil), ("output_dir", "out", [:], nil),
-    ("logging_steps", 10, [:], nil),
-    ("eval_strategy", "no", [:], nil), ("eval_steps", 20, [:], nil), ("save_strategy", "epoch", [:], nil),
-    ("save_steps", 30, [:], nil), ("save_total_limit", 2, [:], nil),
-    ("resume_from_checkpoint", "out/checkpoint-5", [:], nil),
+  static func error(_ members: JSON.Object, overrides: [(String, JSON)] = []) -> SwiftletError? {
+    do throws(SwiftletError) { _ = try configuration(members, overrides: overrides) } catch { return error }
+    return nil
+  }
+
+  // MARK: Every key
+
+  /// For each key a value that is not its default, and others that a key needs beside it.
+  static let samples: [(key: String, value: JSON, with: JSON.Object)] = [
+    ("model_name_or_path", "SmolLM2", [:]), ("adapter_name_or_path", "old", [:]),
+    ("base_weights", "int8", [:]),
+    ("device", "cpu", [:]), ("dtype", "bfloat16", [:]), ("train_file", ["a.jsonl", "b.csv"], [:]),
+    ("eval_file", ["e.jsonl"], [:]), ("eval_split", 0.1, [:]), ("dataset_format", "sharegpt", [:]),
+    ("dataset_template", "Q: {q}\nA: {a}", [:]),
+    ("response_template", "A: ", ["dataset_template": "Q: {q}\nA: {a}"]),
+    ("train_on_responses_only", false, [:]), ("max_seq_length", 512, [:]), ("long_sequences", "drop", [:]),
+    ("packing", false, [:]), ("system_prompt", "Be brief.", [:]), ("append_eos", false, [:]),
+    ("chat_template", "t.jinja", [:]), ("cache_dir", "cache", [:]), ("finetuning_type", "full", [:]),
+    ("r", 64, [:]), ("lora_alpha", 32.5, [:]), ("lora_dropout", 0.05, [:]),
+    ("target_modules", ["q_proj", "v_proj"], [:]), ("exclude_modules", ["k_proj"], [:]),
+    ("bias", "lora_only", [:]),
+    ("layers_to_transform", [0, 3], [:]), ("use_rslora", true, [:]),
+    ("rank_pattern", ["q_proj": 4, "a": 2], [:]),
+    ("alpha_pattern", ["v_proj": 8.5], [:]), ("modules_to_save", ["lm_head"], [:]),
+    ("learning_rate", 1e-5, [:]),
+    ("lr_scheduler_type", "cosine", [:]), ("warmup_steps", 5, [:]), ("warmup_ratio", 0.03, [:]),
+    ("num_train_epochs", 1.5, [:]), ("max_steps", 60, [:]), ("per_device_train_batch_size", 2, [:]),
+    ("per_device_eval_batch_size", 8, [:]), ("gradient_accumulation_steps", 16, [:]),
+    ("optim", "adamw_8bit", [:]),
+    ("weight_decay", 0.1, [:]), ("adam_beta1", 0.8, [:]), ("adam_beta2", 0.95, [:]),
+    ("adam_epsilon", 1e-6, [:]),
+    ("max_grad_norm", 0.3, [:]), ("seed", 3407, [:]), ("gradient_checkpointing", "elementwise", [:]),
+    ("memory_budget", 12_884_901_888, [:]), ("output_dir", "elsewhere", [:]),
+    ("overwrite_output_dir", true, [:]),
+    ("logging_steps", 10, [:]), ("eval_strategy", "no", [:]), ("eval_steps", 20, [:]),
+    ("save_strategy", "epoch", [:]), ("save_steps", 100, [:]),
+    ("save_total_limit", 2, [:]),
+    ("resume_from_checkpoint", "out/checkpoint-3", [:]),
   ]
 
-  @Test func samplesCoverEveryKey() {
-    #expect(Set(Self.samples.map(\.key)) == Set(ConfigurationKey.all.map(\.name)))
+  @Test func everyKeyHasASample() {
+    let properties = ConfigurationKey.all.filter { $0.value(in: TrainingConfiguration()) != nil }.map(\.name)
+    #expect(properties == Self.samples.map(\.key))
     let names = ConfigurationKey.all.flatMap { [$0.name] + $0.aliases }
     #expect(Set(names).count == names.count)
-    #expect(names.allSatisfy { ForeignKey.named($0) == nil })
   }
 
-  /// Every key reaches its property, and what is written is read back as the same.
-  @Test(arguments: samples.indices) func keepsEveryKey(_ index: Int) throws {
-    let sample = Self.samples[index]
-    var changes = sample.others
-    changes[sample.key] = sample.value
-    let configuration = try Self.configuration(changes)
-    var expected = Self.minimal
-    expected.merge(sample.others)
-    expected.merge(sample.written ?? [sample.key: sample.value])
-    let written = try #require(configuration.json.object)
-    #expect(Set(written.keys) == Set(expected.keys))
-    for (key, value) in expected { #expect(written[key] == value, "\(key)") }
-    #expect(try TrainingConfiguration(configuration.json, source: "again").json == configuration.json)
+  @Test(arguments: samples) func comesBack(key: String, value: JSON, with: JSON.Object) throws {
+    var members = with
+    members[key] = value
+    let read = try Self.configuration(members)
+    #expect(read.json[key] == value)
+    #expect(try TrainingConfiguration(read.json, source: "again").json == read.json)
+    // Nothing else changed.
+    members.merge(Self.required)
+    members[key] = value
+    #expect(Set(read.json.object?.keys ?? []) == Set(members.keys))
   }
 
-  @Test func namesMayBeOthers() throws {
-    for key in ConfigurationKey.all {
-      let value = try #require(Self.samples.first { $0.key == key.name }).value
-      for alias in key.aliases {
-        var values = Self.minimal
-        values[key.name] = nil
-        values[alias] = value
-        let source = "run.yaml"
-        let configuration = try TrainingConfiguration(.object(values), source: source)
-        #expect(key.read(configuration) == value, "\(alias)")
-      }
-    }
+  @Test(arguments: ConfigurationKey.all) func refusesNonsense(key: ConfigurationKey) throws {
+    // Nested objects are no value of any key.
+    let error = try #require(Self.error([key.name: ["x": ["y": [:]]]]))
+    #expect(error.code == .invalidConfiguration)
+    #expect(error.message == "c.yaml: \(key.name) is {\"x\": {\"y\": {}}}, expected \(key.expected)")
   }
 
-  /// Values as other programs write them.
-  @Test func readsOtherSpellings() throws {
-    #expect(try Self.configuration(["learning_rate": "2e-4"]).run.learningRate == 2e-4)
-    #expect(try Self.configuration(["max_steps": -1]).run.maximumSteps == nil)
-    #expect(try Self.configuration(["max_grad_norm": nil]).run.optimizer.maximumNorm == 1)
-    #expect(try Self.configuration(["save_strategy": false]).run.saveStrategy == .no)
-    #expect(try Self.configuration(["memory_budget": "1.5GB"]).run.memoryBudget == 3 << 29)
-    #expect(try Self.configuration(["gradient_checkpointing": "unsloth"]).run.checkpointing == nil)
-    #expect(try Self.configuration(["optim": "paged_adamw_8bit"]).run.optimizer.kind == .adamW8bit)
-    #expect(try Self.configuration(["train_file": "one.csv"]).trainFiles == ["one.csv"])
-    #expect(try Self.configuration(["r": 8], overrides: [("lora_r", 2)]).lora.r == 2)
-    #expect(try Self.configuration(["max_steps": 8], overrides: [("max_steps", nil)]).run.maximumSteps == nil)
-    for (key, value) in [("base_weights", "int8"), ("load_in_8bit", true)] as [(String, JSON)] {
-      #expect(try Self.configuration(["load_in_4bit": true], overrides: [(key, value)]).baseWeights == .int8)
-    }
-    #expect(
-      try Self.configuration(["load_in_4bit": true], overrides: [("load_in_4bit", false)]).baseWeights
-        == .file)
-  }
+  // MARK: Values
 
-  /// What is wrong, and words that the error must have.
   @Test(
     arguments: [
-      (["max_step": 3], ["run.yaml", "'max_step'", "'max_steps'"]),
-      (["lora_ranks": 3], ["'lora_rank'"]), (["qqqqqqqq": 3], ["--keys"]),
-      (["max_step": 3, "qqqqqqqq": 1], ["keys 'max_step', 'qqqqqqqq'", "'max_steps' by 'max_step'"]),
-      (["max_steps": "many"], ["max_steps", "\"many\"", "at least 1"]), (["max_steps": 0], ["at least 1"]),
-      (["r": 1.5], ["r is 1.5", "integer"]), (["packing": 1], ["true or false"]),
-      (["learning_rate": -1], ["0 to 10"]), (["bias": "some"], ["none, all, lora_only"]),
-      (["optim": "sgd"], ["adamw_torch, adamw_8bit"]), (["train_file": []], ["train_file"]),
-      (["memory_budget": "lots"], ["12GB"]), (["rank_pattern": ["q": "x"]], ["rank_pattern"]),
-      (["layers_to_transform": [1, "x"]], ["integers"]),
-      (["eval_strategy": "sometimes"], ["no, steps, epoch"]),
-      (["model": "x"], ["'model_name_or_path' and 'model'", "same key"]),
-      (["device": "cuda:0"], ["cuda:0", "CPU"]), (["device": "tpu"], ["auto or cpu"]),
-      (["fp16": true], ["fp16 is true", "bf16"]), (["use_dora": true], ["use_dora"]),
-      (["load_best_model_at_end": true], ["eval_loss"]),
-      (["load_in_4bit": true, "load_in_8bit": true], ["load_in_4bit", "int8"]),
-      (["load_in_4bit": true, "base_weights": "file"], ["load_in_4bit", "file"]),
-      (["response_template": "x"], ["dataset_template"]),
-      (["dataset_template": "{x}", "dataset_format": "text"], ["exclude each other"]),
-      (["eval_file": "e", "eval_split": 0.1], ["exclude each other"]),
-      (["finetuning_type": "full", "adapter_name_or_path": "a"], ["lora"]),
-      (["finetuning_type": "full", "load_in_4bit": true], ["nf4"]), (["num_train_epochs": 0], ["max_steps"]),
-      (["eval_strategy": "epoch"], ["eval_file or eval_split"]), (["deepspeed": "zero.json"], ["deepspeed"]),
-      (["output_dir": nil], []),
-    ] as [(JSON.Object, [String])])
-  func saysWhatIsWrong(_ changes: JSON.Object, _ words: [String]) throws {
-    if words.isEmpty {
-      var values = Self.minimal
-      values["output_dir"] = nil
-      #expect(throws: SwiftletError(.invalidConfiguration, "run.yaml: output_dir is missing")) {
-        _ = try TrainingConfiguration(.object(values), source: "run.yaml")
-      }
-      return
-    }
-    let error = #expect(throws: SwiftletError.self) { _ = try Self.configuration(changes) }
-    for word in words {
-      #expect(error?.description.contains(word) == true, "\(word) in \(String(describing: error))")
-    }
+      (["r": 0], "c.yaml: r is 0, expected an integer of at least 1"),
+      (["r": 1.5], "r is 1.5"), (["r": true], "r is true"), (["max_seq_length": 1], "at least 2"),
+      (["learning_rate": "fast"], "learning_rate is \"fast\", expected a number from 0 to 10"),
+      (["learning_rate": -1e-5], "from 0 to 10"),
+      (["lora_alpha": .double(.infinity)], "expected a number of at least 0"),
+      (["lora_dropout": 1], "from 0 to 0.99"), (["adam_beta1": "nan"], "expected a number"),
+      (["lr_scheduler_type": "cosin"], "expected one of constant, constant_with_warmup, linear, cosine"),
+      (["packing": "maybe"], "expected true or false"),
+      (["load_in_4bit": 4], "load_in_4bit is 4, expected true or false"),
+      (["train_file": []], "missing: train_file"), (["train_file": ["a", 1]], "a path or a list of them"),
+      (["rank_pattern": ["q": 0]], "names, each with an integer"),
+      (["layers_to_transform": [-1]], "an integer or a list"),
+      (["memory_budget": "12 parsecs"], "12GB"), (["memory_budget": "99999999999999999999GB"], "12GB"),
+      (["memory_budget": -1], "12GB"), (["max_steps": 0], "at least 1"), (["seed": -1], "at least 0"),
+      (["device": "cuda"], "expected one of auto, cpu"),
+      (["gradient_checkpointing": "some"], "elementwise or full"),
+    ] as [(JSON.Object, String)])
+  func refuses(members: JSON.Object, expected: String) throws {
+    let error = try #require(Self.error(members))
+    #expect(error.code == .invalidConfiguration)
+    #expect(error.message.contains(expected), "\(error.message)")
   }
 
-  @Test func letsHarmlessKeysPass() throws {
-    let configuration = try Self.configuration([
-      "report_to": "wandb", "fp16": false, "push_to_hub": false, "task_type": "CAUSAL_LM", "logging_dir": nil,
+  @Test func readsWhatPeopleWrite() throws {
+    let read = try Self.configuration([
+      "learning_rate": "2e-4", "num_train_epochs": 2, "max_steps": -1, "memory_budget": "1.5 GiB", "r": 8.0,
+      "train_file": "one.jsonl", "layers_to_transform": 5, "modules_to_save": [], "max_grad_norm": 0,
+      "gradient_checkpointing": true, "target_modules": "all-linear", "system_prompt": 7, "seed": nil,
     ])
-    #expect(
-      configuration.ignoredKeys.map(\.key) == [
-        "report_to", "fp16", "push_to_hub", "task_type", "logging_dir",
-      ])
-    #expect(configuration.json == .object(Self.minimal.sortedLikeKeys))
+    #expect(read.run.learningRate == 2e-4)
+    #expect(read.run.epochs == 2)
+    #expect(read.run.maximumSteps == nil)
+    #expect(read.run.memoryBudget == 3 << 29)
+    #expect(read.lora.r == 8)
+    #expect(read.trainFiles == ["one.jsonl"])
+    #expect(read.lora.layersToTransform == [5])
+    #expect(read.lora.modulesToSave.isEmpty)
+    #expect(read.run.optimizer.maximumNorm == nil)
+    #expect(read.run.checkpointing == .full)
+    #expect(read.lora.targets == .allLinear)
+    #expect(read.dataset.systemPrompt == "7")
+    #expect(read.run.seed == TrainingConfiguration().run.seed)
   }
 
-  @Test func namesSettingsThatAnAdapterBrings() throws {
-    let configuration = try Self.configuration(["adapter_name_or_path": "a", "r": 4, "lora_alpha": 16])
-    #expect(configuration.ignoredKeys.map(\.key) == ["r"])
+  // MARK: Names
+
+  @Test(arguments: [
+    ("learning_rte", "Did you mean 'learning_rate'?"), ("lora_rnk", "Did you mean 'lora_rank'?"),
+    ("quux", "`swiftlet keys` lists all keys."),
+    ("dataset_text_field", "Use dataset_template, such as \"{text}\"."),
+  ])
+  func suggests(key: String, remedy: String) throws {
+    let error = try #require(Self.error([key: 1]))
+    #expect(error.message == "c.yaml: unknown key '\(key)'")
+    #expect(error.remedy == remedy)
+  }
+
+  @Test(
+    arguments: [
+      ("lora_r", "r", 8), ("batch_size", "per_device_train_batch_size", 8),
+      ("max_length", "max_seq_length", 8),
+      ("random_state", "seed", 8), ("assistant_only_loss", "train_on_responses_only", false),
+      ("torch_dtype", "dtype", "float32"), ("dataset", "train_file", ["x"]),
+    ] as [(String, String, JSON)])
+  func knowsOtherNames(alias: String, key: String, value: JSON) throws {
+    var members = Self.required
+    members["train_file"] = alias == "dataset" ? nil : "t.jsonl"
+    members[alias] = value
+    #expect(try TrainingConfiguration(.object(members), source: "c").json[key] == value)
+  }
+
+  @Test(
+    arguments: [
+      (["load_in_4bit": true], "base_weights", "nf4"), (["load_in_8bit": true], "base_weights", "int8"),
+      (["load_in_4bit": true, "load_in_8bit": false], "base_weights", "nf4"),
+      (["load_in_4bit": true, "base_weights": "nf4"], "base_weights", "nf4"),
+      (["load_in_4bit": false], "base_weights", nil), (["bf16": true], "dtype", "bfloat16"),
+      (["bf16": false], "dtype", "float32"),
+    ] as [(JSON.Object, String, JSON?)])
+  func shorthands(members: JSON.Object, key: String, value: JSON?) throws {
+    #expect(try Self.configuration(members).json[key] == value)
+  }
+
+  // MARK: Contradictions
+
+  @Test(
+    arguments: [
+      (["load_in_4bit": true, "load_in_8bit": true], "load_in_4bit and load_in_8bit contradict"),
+      (["load_in_4bit": true, "base_weights": "int8"], "load_in_4bit and base_weights contradict"),
+      (["base_weights": "int8", "load_in_4bit": true], "base_weights and load_in_4bit contradict"),
+      (["max_length": 8, "max_seq_length": 9], "max_length and max_seq_length contradict"),
+      (["bf16": true, "dtype": "float32"], "bf16 and dtype contradict"),
+      (["response_template": "A:"], "needs a dataset_template"),
+      (["dataset_template": "{a}", "dataset_format": "text"], "exclude each other"),
+      (["eval_file": "e.jsonl", "eval_split": 0.1], "exclude each other"),
+      (["finetuning_type": "full", "base_weights": "nf4"], "cannot be nf4"),
+      (["finetuning_type": "full", "adapter_name_or_path": "a"], "needs finetuning_type: lora"),
+      (["num_train_epochs": 0], "nothing to do"),
+    ] as [(JSON.Object, String)])
+  func contradictions(members: JSON.Object, expected: String) throws {
+    let error = try #require(Self.error(members))
+    #expect(error.code == .invalidConfiguration && error.message.hasPrefix("c.yaml: "))
+    #expect(error.message.contains(expected), "\(error.message)")
+  }
+
+  @Test func namesWhatIsMissing() {
+    #expect {
+      try TrainingConfiguration(["train_file": "t.jsonl"], source: "c.yaml")
+    } throws: { "\($0)" == "c.yaml: missing: model_name_or_path, output_dir" }
+    #expect { try TrainingConfiguration([1], source: "c.yaml") } throws: {
+      "\($0)".contains("keys and values")
+    }
+  }
+
+  // MARK: Overrides
+
+  @Test func overridesReplace() throws {
+    let read = try Self.configuration(
+      ["r": 8, "max_length": 128, "load_in_4bit": true, "max_steps": 10, "rank_pattern": ["a": 2, "b": 3]],
+      overrides: [
+        ("r", 32), ("r", 64), ("max_seq_length", 256), ("base_weights", "int8"), ("max_steps", nil),
+        ("rank_pattern.model.layers.0.q_proj", 4), ("rank_pattern.b", nil),
+      ])
+    #expect(read.lora.r == 64)
+    #expect(read.dataset.maxSequenceLength == 256)
+    #expect(read.baseWeights == .int8)
+    #expect(read.run.maximumSteps == nil)
+    #expect(read.lora.rankPattern == ["a": 2, "model.layers.0.q_proj": 4])
+  }
+
+  /// A shorthand that is switched off takes back itself and nothing else.
+  @Test(
+    arguments: [
+      (["load_in_4bit": true], "load_in_4bit", BaseWeights.file),
+      (["load_in_4bit": true], "load_in_8bit", .nf4),
+      (["base_weights": "int8"], "load_in_8bit", .int8),
+    ] as [(JSON.Object, String, BaseWeights)])
+  func switchesOff(members: JSON.Object, key: String, weights: BaseWeights) throws {
+    #expect(try Self.configuration(members, overrides: [(key, false)]).baseWeights == weights)
+  }
+
+  @Test func overridesAreCheckedToo() throws {
+    let error = try #require(Self.error([:], overrides: [("lora_alph", 1)]))
+    #expect(error.message == "--set: unknown key 'lora_alph'")
+    #expect(error.remedy == "Did you mean 'lora_alpha'?")
+    #expect(Self.error([:], overrides: [("r", "x")])?.message.hasPrefix("--set: r is \"x\"") == true)
   }
 }
 
-extension JSON.Object {
-  /// In the order of the table of keys.
-  fileprivate var sortedLikeKeys: JSON.Object {
-    JSON.Object(
-      uniqueKeysWithValues: ConfigurationKey.all.compactMap { key in self[key.name].map { (key.name, $0) } })
-  }
+extension ConfigurationKey: CustomTestStringConvertible {
+  public var testDescription: String { name }
 }

@@ -18,12 +18,11 @@ final class TinyRun {
   var texts = 24
   /// Called before anything of a checkpoint or a result is written.
   var beforeSave: () throws -> Void = {}
-  private let modelFolder: TemporaryFolder
+  private let model: String
 
   init() throws {
     folder = try TemporaryFolder()
-    modelFolder = try TemporaryFolder()
-    try TestModel.write(to: modelFolder.path)
+    model = try TinyModel.write(to: folder)
     settings = TrainerSettings(outputFolder: folder.path + "/out")
     settings.maximumSteps = 9
     settings.learningRate = 1e-2
@@ -50,14 +49,14 @@ final class TinyRun {
   /// - Parameter resume: a checkpoint's step.
   func trainer(resume step: Int? = nil) throws -> Trainer {
     let cpu = try CPU(threads: 2)
-    let file = try ModelFile(path: modelFolder.path)
-    var model = try Decoder(file, on: cpu)
+    let file = try ModelFile(path: model)
+    var decoder = try Decoder(file, on: cpu)
     let parameters =
-      trainsAll ? try model.trainAll(on: cpu) : try model.addLoRA(lora, seed: settings.seed, on: cpu)
-    let (trained, lora, trainsAll) = (model, lora, trainsAll)
+      trainsAll ? try decoder.trainAll(on: cpu) : try decoder.addLoRA(lora, seed: settings.seed, on: cpu)
+    let (trained, lora, trainsAll) = (decoder, lora, trainsAll)
     let data = try batches()
     return try Trainer(
-      model, training: parameters, on: data, evaluation: data, settings,
+      decoder, training: parameters, on: data, evaluation: data, settings,
       resume: step.map { "\(settings.outputFolder)/checkpoint-\($0)" }, backend: cpu
     ) { [beforeSave] path in
       try beforeSave()
@@ -75,11 +74,11 @@ final class TinyRun {
       let text = String(repeating: "swiftlet \(index) ", count: 3).prefix(3 + 7 * index % 32)
       return JSON.object(["text": .string(String(text))]).text()
     }
-    let path = try folder.write(Array(rows.joined(separator: "\n").utf8), "train.jsonl")
+    let path = try folder.write(rows.joined(separator: "\n"), "train.jsonl")
     var options = DatasetOptions()
     options.maxSequenceLength = 48
     let data = try TokenizedDataset.build(
-      files: [DataFile(path: path)], tokenizer: Tokenizer(folder: modelFolder.path), chatTemplate: nil,
+      files: [DataFile(path: path)], tokenizer: Tokenizer(folder: model), chatTemplate: nil,
       options: options)
     return BatchPlan(
       data, batchSize: batchSize, rowLength: 48, isPacked: isPacked, order: .shuffled(seed: settings.seed),

@@ -26,7 +26,7 @@ struct ForeignKey: Sendable {
     anyValue(
       "data is tokenised on all cores and kept in memory", "dataloader_num_workers", "dataloader_pin_memory",
       "dataloader_persistent_workers", "dataset_num_proc", "preprocessing_num_workers",
-      "remove_unused_columns", "dataset_text_field"),
+      "remove_unused_columns"),
     anyValue("there is one device", "ddp_find_unused_parameters", "local_rank", "device_map", "ddp_timeout"),
     anyValue("no code of a model is run", "trust_remote_code"),
     anyValue("attention is always computed in tiles", "attn_implementation", "use_flash_attention_2"),
@@ -52,7 +52,9 @@ struct ForeignKey: Sendable {
     only([0, 0.0], "embeddings are taken as they are", "neftune_noise_alpha"),
     only([], "not set", "layers_pattern", "layer_replication", "loftq_config", "deepspeed", "revision"),
     only([true], "A is Kaiming-uniform and B zero", "init_lora_weights"),
-    only([false], "magnitudes are not trained", "use_dora"),
+    only(
+      [false], "magnitudes are not trained", "use_dora",
+      remedy: "DoRA is not supported: use_rslora is, and so are higher ranks."),
     only(["nf4"], "the only 4-bit type", "bnb_4bit_quant_type"),
     only(["steps"], "the log has an entry every logging_steps", "logging_strategy"),
   ]

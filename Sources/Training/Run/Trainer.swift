@@ -87,7 +87,8 @@ public final class Trainer {
   public func run(
     isInterrupted: () -> Bool = { false }, report: (TrainingEvent) throws -> Void = { _ in }
   ) throws -> RunReport {
-    try prepareOutput()
+    try Self.makeWritable(settings.outputFolder)
+    try log.begin()
     try report(.began(outline))
     let clock = ContinuousClock()
     let start = clock.now
@@ -109,7 +110,6 @@ public final class Trainer {
       let (total, perEpoch) = (outline.totalSteps, outline.stepsPerEpoch)
       if let evaluation, settings.isEvaluationDue(after: step, of: total, stepsPerEpoch: perEpoch) {
         let result = try evaluate(on: evaluation)
-        try record(result)
         try report(.evaluated(result))
         lastEvaluation = result
       }
@@ -158,8 +158,8 @@ public final class Trainer {
 
   private func microBatches(of step: Int) -> [PackedBatch] {
     let (epochNumber, inEpoch) = step.quotientAndRemainder(dividingBy: outline.stepsPerEpoch)
-    let epoch = currentEpoch?.number == epochNumber ? currentEpoch?.batches : nil
-    let batches = epoch ?? data.epoch(epochNumber)
+    let known = currentEpoch?.number == epochNumber ? currentEpoch?.batches : nil
+    let batches = known ?? data.epoch(epochNumber)
     currentEpoch = (epochNumber, batches)
     let first = inEpoch * settings.gradientAccumulation
     return (first..<min(batches.count, first + settings.gradientAccumulation)).map { batches[$0] }
@@ -167,7 +167,15 @@ public final class Trainer {
 
   /// Mean loss per label token over all of `data`.
   public func evaluate(on data: BatchPlan) throws -> EvaluationReport {
-    runner.evaluate(data, at: step)
+    let report = runner.evaluate(data, at: step)
+    if step > 0 {
+      try log.append([
+        "epoch": .double(self.epoch), "eval_loss": .double(report.loss),
+        "eval_runtime": .double(report.seconds),
+        "step": .int(step),
+      ])
+    }
+    return report
   }
 
   private var epoch: Double { Double(step) / Double(outline.stepsPerEpoch) }
@@ -179,13 +187,6 @@ public final class Trainer {
       "epoch": .double(report.epoch), "grad_norm": .double(report.gradientNorm),
       "learning_rate": .double(report.learningRate),
       "loss": .double(losses.reduce(0, +) / Double(max(1, losses.count))), "step": .int(report.step),
-    ])
-  }
-
-  private func record(_ report: EvaluationReport) throws {
-    try log.append([
-      "epoch": .double(epoch), "eval_loss": .double(report.loss), "eval_runtime": .double(report.seconds),
-      "step": .int(step),
     ])
   }
 
@@ -235,13 +236,22 @@ public final class Trainer {
 
   // MARK: Before the run
 
-  /// A run that begins anew leaves no older checkpoints, which a later `--resume` would take for its own.
-  private func prepareOutput() throws {
-    let isAnew = outline.resumedFrom == 0
-    try OutputFolder.prepare(
-      settings.outputFolder, keepsResults: isAnew && !settings.overwritesOutput)
-    if isAnew { RunCheckpoint.keep(0, in: settings.outputFolder) }
-    try log.begin()
+  /// Sees that a run may write to `folder`, which is created unless it is there.
+  ///
+  /// - Throws: `.unwritable`.
+  public static func makeWritable(_ folder: String) throws(SwiftletError) {
+    try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    let probe = "\(folder)/.swiftlet-probe"
+    // mkdir's own word on what is wrong, which Foundation does not pass on.
+    let isThere = mkdir(folder, 0o777) == 0 || errno == EEXIST
+    let descriptor = isThere ? open(probe, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644) : -1
+    guard descriptor >= 0 else {
+      throw SwiftletError(
+        .unwritable, "output_dir \(folder) cannot be written: \(String(cString: strerror(errno)))",
+        remedy: "Choose another output_dir, or make this one writable.")
+    }
+    close(descriptor)
+    unlink(probe)
   }
 
   private static func memory(_ model: Decoder, _ parameters: Parameters, _ optimizer: Optimizer)

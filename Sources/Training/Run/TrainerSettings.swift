@@ -11,8 +11,6 @@ public enum IntervalStrategy: String, Sendable, CaseIterable {
 /// How a run goes, in the terms of transformers' TrainingArguments.
 public struct TrainerSettings: Sendable {
   public var outputFolder: String
-  /// Whether a run that begins anew may do so in a folder that holds results; their checkpoints are deleted.
-  public var overwritesOutput = false
   public var seed: UInt64 = 42
   /// Type of the products: f32 or bf16.
   public var compute = DType.f32

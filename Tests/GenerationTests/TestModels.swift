@@ -5,16 +5,16 @@ import Models
 import Text
 
 /// Models small enough to be made in a test, by way of files like any other.
-public enum TestModel {
+enum TestModel {
   /// The families and settings in which cached and uncached rows could part.
-  public enum Kind: String, CaseIterable, Sendable {
+  enum Kind: String, CaseIterable, Sendable {
     case llama
     /// Queries see 5 keys.
     case mistralWindow
     /// Heads are normalised.
     case qwen3
 
-    public func config(layers: Int = 2, vocabulary: Int, hidden: Int = 32, positions: Int = 400) -> JSON {
+    func config(layers: Int = 2, vocabulary: Int, hidden: Int = 32, positions: Int = 400) -> JSON {
       var config: JSON.Object = [
         "model_type": "llama", "vocab_size": .int(vocabulary), "hidden_size": .int(hidden),
         "intermediate_size": 48, "num_hidden_layers": .int(layers), "num_attention_heads": 4,
@@ -32,25 +32,19 @@ public enum TestModel {
     }
   }
 
-  public static let vocabulary = 61
+  static let vocabulary = 61
 
   /// Weights at random, large enough that rows differ and attention is not flat.
-  public static func random(_ kind: Kind, on backend: any Backend) throws -> Decoder {
-    try decoder(kind.config(vocabulary: vocabulary), on: backend, values: randomValues(seed: 7))
-  }
-
-  static func randomValues(seed: UInt64) -> (_ name: String, _ count: Int) -> [Float] {
-    var generator = Noise(state: seed)
-    return { name, count in
+  static func random(_ kind: Kind, on backend: any Backend) throws -> Decoder {
+    var generator = Noise(state: 7)
+    return try decoder(kind.config(vocabulary: vocabulary), on: backend) { name, count in
       if name.hasSuffix("norm.weight") { return (0..<count).map { _ in 1 + generator.next() / 4 } }
       return (0..<count).map { _ in generator.next() * (name.contains("embed") ? 1 : 0.5) }
     }
   }
 
   /// A model that counts: token i is followed by i + 1, whatever came before, with nearly all probability.
-  public static func counting(_ vocabulary: Int, positions: Int = 400, on backend: any Backend) throws
-    -> Decoder
-  {
+  static func counting(_ vocabulary: Int, positions: Int = 400, on backend: any Backend) throws -> Decoder {
     let hidden = max(vocabulary, 32)
     let config = Kind.llama.config(layers: 1, vocabulary: vocabulary, hidden: hidden, positions: positions)
     return try decoder(config, on: backend) { name, count in
@@ -67,25 +61,20 @@ public enum TestModel {
   private static func decoder(
     _ config: JSON, on backend: any Backend, values: (_ name: String, _ count: Int) -> [Float]
   ) throws -> Decoder {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "swiftlet-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     // The weights stay mapped when the names are gone.
-    let folder = try TemporaryFolder()
-    try write(config, values, to: folder.path)
-    return try Decoder(try ModelFile(path: folder.path), on: backend)
-  }
-
-  static func write(
-    _ config: JSON, _ values: (_ name: String, _ count: Int) -> [Float], to folder: String
-  ) throws {
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    try Data(config.text().utf8).write(to: URL(filePath: "\(folder)/config.json"))
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try Data(config.text().utf8).write(to: folder.appending(path: "config.json"))
     let shapes = shapes(try ModelSpec(config: config, path: "config.json"))
     let writer = try SafetensorsWriter(
-      path: "\(folder)/model.safetensors",
+      path: folder.appending(path: "model.safetensors").path,
       tensors: shapes.map { SafetensorsWriter.Entry($0.name, $0.shape, .weight(.f32)) })
     for (name, shape) in shapes {
       try writer.append(values(name, shape.reduce(1, *)).span, to: name)
     }
     try writer.finish()
+    return try Decoder(try ModelFile(path: folder.path), on: backend)
   }
 
   private static func shapes(_ spec: ModelSpec) -> [(name: String, shape: [Int])] {
@@ -109,12 +98,10 @@ public enum TestModel {
 }
 
 /// Numbers in [-1, 1] (Steele et al., SplitMix64).
-public struct Noise {
-  private var state: UInt64
+struct Noise {
+  var state: UInt64
 
-  public init(state: UInt64) { self.state = state }
-
-  public mutating func next() -> Float {
+  mutating func next() -> Float {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state
     z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -125,7 +112,7 @@ public struct Noise {
 
 extension Tokenizer {
   /// A tokenizer whose token i stands for the bytes `tokens[i]`; the last token is special and ends texts.
-  public init(bytes tokens: [[UInt8]], end: String = "<end>") throws {
+  init(bytes tokens: [[UInt8]], end: String = "<end>") throws {
     let spelled = tokens.map { String(String.UnicodeScalarView($0.map(Tokenizer.scalar))) }
     try self.init(
       gguf: GGUFVocabulary(
@@ -134,7 +121,7 @@ extension Tokenizer {
   }
 
   /// GPT-2's letter for a byte: printable ones stand for themselves, the others follow U+0100.
-  static func scalar(_ byte: UInt8) -> Unicode.Scalar {
+  private static func scalar(_ byte: UInt8) -> Unicode.Scalar {
     let isPlain = { (byte: UInt8) in (0x21...0x7E).contains(byte) || byte >= 0xA1 && byte != 0xAD }
     if isPlain(byte) { return Unicode.Scalar(byte) }
     let place = (0..<byte).count { !isPlain($0) }
