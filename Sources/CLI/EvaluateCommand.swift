@@ -35,7 +35,7 @@ struct EvaluateCommand: ReportingCommand {
     } else {
       print(
         "loss \(decimal(report.loss, 4))  perplexity \(decimal(report.perplexity, 2))  "
-          + "\(report.labels) labels in \(data.count) sequences")
+          + "\(report.labels) labels in \(data.count) sequences\(data.statistics.aside)")
     }
   }
 }

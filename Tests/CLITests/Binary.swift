@@ -31,7 +31,7 @@ struct Binary {
 
   func run(
     _ arguments: [String], input: String = "", environment: [String: String] = [:],
-    during: (Process) throws -> Void = { _ in }
+    errorsTo other: Any? = nil, during: (Process) throws -> Void = { _ in }
   ) throws -> Result {
     let process = Process()
     process.executableURL = Self.url
@@ -43,7 +43,7 @@ struct Binary {
     // Files never fill up and block, as pipes do.
     for name in ["output", "errors"] { try folder.write("", name) }
     process.standardOutput = try FileHandle(forWritingTo: URL(filePath: folder.path + "/output"))
-    process.standardError = try FileHandle(forWritingTo: URL(filePath: folder.path + "/errors"))
+    process.standardError = try other ?? FileHandle(forWritingTo: URL(filePath: folder.path + "/errors"))
     try process.run()
     try during(process)
     process.waitUntilExit()
