@@ -45,15 +45,21 @@ let package = Package(
         .product(name: "Yams", package: "Yams"),
       ]),
 
+    // Models small enough to be made in a test.
+    .target(
+      name: "TestSupport", dependencies: ["Basics", "Compute", "Models", "Text"], path: "Tests/TestSupport"),
     .testTarget(name: "BasicsTests", dependencies: ["Basics"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Basics"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics", "SelfTest"],
       exclude: ["Fixtures"]),
     .testTarget(
-      name: "GenerationTests", dependencies: ["Generation", "Models", "Text", "Compute", "Basics"],
+      name: "GenerationTests",
+      dependencies: ["Generation", "Models", "Text", "Compute", "Basics", "TestSupport"],
       exclude: ["Fixtures"]),
     .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
+    .testTarget(
+      name: "TrainingTests", dependencies: ["Training", "Models", "Compute", "Text", "TestSupport"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c2x

@@ -129,8 +129,8 @@ public final class Trainer {
         return nil
       }
       let micro = step * settings.gradientAccumulation + index
-      loss += runner.train(
-        batch, labelWeight: weight, dropouts: Dropouts(seed: settings.seed, microBatch: micro))
+      loss += runner.gradients.run(
+        batch, scale: weight, dropouts: Dropouts(seed: settings.seed, microBatch: micro))
     }
     let rate = schedule.rate(after: step)
     let norm = optimizer.update(learningRate: rate)
@@ -269,7 +269,7 @@ extension StepRunner {
     memory.batch = batchBytes
     return RunOutline(
       totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: resumedFrom,
-      trainedParameters: trainedParameters, checkpointing: checkpointing, memory: memory,
+      trainedParameters: trainedParameters, checkpointing: gradients.checkpointing, memory: memory,
       predictedResident: ProcessMemory.resident + activationBytes + model.untouchedBytes)
   }
 }
