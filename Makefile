@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 SWIFT ?= swift
 BINARY := .build/release/swiftlet
+# In a folder of its own: other flags would have the release build made anew each time.
+TESTING := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
 .PHONY: help build demo test lint format docs bench model
 
@@ -19,8 +21,8 @@ demo: model build ## fine-tunes a real model before your eyes, in some minutes
 	@Scripts/demo.sh $(BINARY)
 
 test: model ## all tests, optimised: debug builds of the kernels are 50 times slower
-	$(SWIFT) build --build-tests -c release -Xswiftc -enable-testing --explicit-target-dependency-import-check error
-	$(SWIFT) test -c release -Xswiftc -enable-testing --skip-build
+	$(SWIFT) build --build-tests $(TESTING) --explicit-target-dependency-import-check error
+	$(SWIFT) test $(TESTING) --skip-build
 
 lint: ## formatting of Swift and C
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests Examples

@@ -33,21 +33,23 @@ let package = Package(
       ]),
     .target(name: "Text", dependencies: ["Basics"]),
 
-    .target(name: "Training", dependencies: ["Basics", "Compute", "Models", "Text"]),
+    .target(
+      name: "Training",
+      dependencies: [
+        "Basics", "Compute", "Models", "Text",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .target(name: "Generation", dependencies: ["Basics", "CKernels", "Compute", "Models", "Text"]),
     .target(
       name: "Swiftlet", dependencies: ["Basics", "Compute", "Models", "Text", "Training", "Generation"]),
     .executableTarget(
       name: "CLI",
       dependencies: [
-        "Swiftlet", "Compute", "Models", "Basics",
+        "Swiftlet", "SelfTest",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Yams", package: "Yams"),
       ]),
 
-    // Models small enough to be made in a test.
-    .target(
-      name: "TestSupport", dependencies: ["Basics", "Compute", "Models", "Text"], path: "Tests/TestSupport"),
     .testTarget(name: "BasicsTests", dependencies: ["Basics"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Basics"], exclude: ["Fixtures"]),
     .testTarget(
@@ -57,9 +59,13 @@ let package = Package(
       name: "GenerationTests",
       dependencies: ["Generation", "Models", "Text", "Compute", "Basics", "TestSupport"],
       exclude: ["Fixtures"]),
-    .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
     .testTarget(
-      name: "TrainingTests", dependencies: ["Training", "Models", "Compute", "Text", "TestSupport"]),
+      name: "TrainingTests", dependencies: ["Training", "Models", "Compute", "Text", "Basics", "TestSupport"]),
+    .testTarget(name: "SwiftletTests", dependencies: ["Swiftlet", "TestSupport"]),
+    .testTarget(name: "CLITests", dependencies: ["CLI", "Swiftlet", "TestSupport"], exclude: ["Fixtures"]),
+    .target(
+      name: "TestSupport", dependencies: ["Basics", "Compute", "Models", "Text"], path: "Tests/TestSupport"),
+    .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c2x

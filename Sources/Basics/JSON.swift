@@ -1,13 +1,9 @@
-import OrderedCollections
-
 /// A JSON value that keeps the order of object keys and tells integers from other numbers.
 ///
 /// Chat templates print objects in the order they were written, file headers need exact integers, and
 /// data-set errors need line numbers: Foundation's parser gives none of the three.
 /// Source: RFC 8259.
 public enum JSON: Sendable, Hashable {
-  public typealias Object = OrderedDictionary<String, JSON>
-
   case null
   case bool(Bool)
   case int(Int)
@@ -58,7 +54,9 @@ extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Express
   public init(booleanLiteral value: Bool) { self = .bool(value) }
   public init(arrayLiteral elements: JSON...) { self = .array(elements) }
   public init(dictionaryLiteral elements: (String, JSON)...) {
-    self = .object(Object(elements, uniquingKeysWith: { _, last in last }))
+    var object = Object()
+    for (key, value) in elements { object.updateValue(value, forKey: key) }
+    self = .object(object)
   }
   public init(nilLiteral: ()) { self = .null }
 }
@@ -97,7 +95,7 @@ extension JSON {
       }
     case .object(let members):
       let colon = if case .compact = style { ":" } else { ": " }
-      JSON.writeMembers(members.elements, "{", "}", to: &out, style, depth) { member, out in
+      JSON.writeMembers(members, "{", "}", to: &out, style, depth) { member, out in
         JSON.write(member.key, to: &out)
         out += colon
         member.value.write(to: &out, style, depth: depth + 1)

@@ -2,6 +2,7 @@
 #include "include/gemm.h"
 #include "gemm_kernels.h"
 #include "gemm_pack.h"
+#include "vector_math.h"
 #include <string.h>
 
 SW_INLINE int64_t round_up(int64_t value, int64_t multiple) {
@@ -87,20 +88,14 @@ static void store(const sw_gemm *g, const tile_sums *t) {
 
 // MARK: A few rows: dot products, no packing
 
-enum { DOT_ROWS = 4, DOT_SEGMENT = 256 };
+enum { DOT_ROWS = 4, DOT_SEGMENT = 2048 };
 
 SW_KERNEL static float dot(const float *x, const float *y, int64_t count) {
-  float lanes[32] = {0};
-  int64_t i = 0;
-  for (; i + 32 <= count; i += 32)
-    for (int j = 0; j < 32; j++)
-      lanes[j] += x[i + j] * y[i + j];
-  for (int64_t j = 0; i + j < count; j++)
-    lanes[j] += x[i + j] * y[i + j];
-  for (int width = 16; width > 0; width /= 2)
-    for (int j = 0; j < width; j++)
-      lanes[j] += lanes[j + width];
-  return lanes[0];
+  SW_SUM_IN_LANES
+  float sum = 0;
+  for (int64_t i = 0; i < count; i++)
+    sum += x[i] * y[i];
+  return sum;
 }
 
 // Decoding one token at a time reads each weight once for a handful of rows: packing would cost more than the
@@ -131,23 +126,30 @@ static void widen_rows(const sw_gemm *g, float *x) {
   }
 }
 
+// sums[i * SW_PANEL] += row i of A by row n of the weight, for one term.
+static void add_dots(const sw_gemm *g, const sw_term *term, int64_t n, const float *x, float *segment,
+                     float *sums) {
+  for (int64_t k = 0; k < term->k; k += DOT_SEGMENT) {
+    const int64_t count = term->k - k < DOT_SEGMENT ? term->k - k : DOT_SEGMENT;
+    sw_weight_decode(&term->weight, n, k, count, segment);
+    for (int64_t i = 0; i < g->m; i++)
+      sums[i * SW_PANEL] += term->scale * dot(x + i * term->k + k, segment, count);
+  }
+}
+
 static void run_dots(const sw_gemm *g, int64_t n0, int64_t n1, float *scratch) {
   float *rows = scratch, *segment = rows + g->m * total_k(g);
   widen_rows(g, rows);
-  for (int64_t n = n0; n < n1; n++) {
-    float sums[DOT_ROWS] = {0};
+  for (int64_t n = n0; n < n1; n += SW_PANEL) {
+    const int columns = (int)(n1 - n < SW_PANEL ? n1 - n : SW_PANEL);
+    float sums[DOT_ROWS * SW_PANEL] = {0};
     const float *x = rows;
     for (int t = 0; t < g->term_count; t++) {
-      const sw_term *term = &g->terms[t];
-      for (int64_t k = 0; k < term->k; k += DOT_SEGMENT) {
-        const int64_t count = term->k - k < DOT_SEGMENT ? term->k - k : DOT_SEGMENT;
-        sw_weight_decode(&term->weight, n, k, count, segment);
-        for (int64_t i = 0; i < g->m; i++)
-          sums[i] += term->scale * dot(x + i * term->k + k, segment, count);
-      }
-      x += g->m * term->k;
+      for (int j = 0; j < columns; j++)
+        add_dots(g, &g->terms[t], n + j, x, segment, sums + j);
+      x += g->m * g->terms[t].k;
     }
-    store(g, &(tile_sums){sums, 1, 0, n, (int)g->m, 1});
+    store(g, &(tile_sums){sums, SW_PANEL, 0, n, (int)g->m, columns});
   }
 }
 

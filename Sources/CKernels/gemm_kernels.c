@@ -127,17 +127,27 @@ typedef struct {
   uint8_t rows[16];
 } tile_config;
 
-// Tiles 0-3: sums (upper left, upper right, lower left, lower right); 4, 5: rows of A; 6, 7: panels of B.
-__attribute__((target("amx-tile,amx-bf16"))) static void
-run_amx_bf16(int64_t k, const void *a, int64_t lda, int m, const void *b, int64_t panel_bytes, int panels,
-             void *sums, int64_t sums_stride, int accumulate) {
-  const int upper = m < 16 ? m : 16, lower = m - upper, right = panels == 2;
+// Configures the calling thread's tiles for so many rows of A, unless they are. The processor keeps what is
+// loaded, and nothing else here uses tiles.
+__attribute__((target("amx-tile"))) static void configure_tiles(int upper, int lower) {
+  static thread_local int configured = 0;
+  if (configured == upper + lower)
+    return;
   tile_config config = {.palette = 1};
   for (int t = 0; t < 8; t++) {
     config.column_bytes[t] = 64;
     config.rows[t] = (uint8_t)(t >= 6 ? 16 : t == 4 || t < 2 ? upper : lower > 0 ? lower : 1);
   }
   _tile_loadconfig(&config);
+  configured = upper + lower;
+}
+
+// Tiles 0-3: sums (upper left, upper right, lower left, lower right); 4, 5: rows of A; 6, 7: panels of B.
+__attribute__((target("amx-tile,amx-bf16"))) static void
+run_amx_bf16(int64_t k, const void *a, int64_t lda, int m, const void *b, int64_t panel_bytes, int panels,
+             void *sums, int64_t sums_stride, int accumulate) {
+  const int upper = m < 16 ? m : 16, lower = m - upper, right = panels == 2;
+  configure_tiles(upper, lower);
   float *s0 = sums, *s1 = s0 + SW_PANEL, *s2 = s0 + 16 * sums_stride, *s3 = s2 + SW_PANEL;
   const int64_t row_bytes = sums_stride * 4;
   _tile_zero(0);
@@ -176,7 +186,6 @@ run_amx_bf16(int64_t k, const void *a, int64_t lda, int m, const void *b, int64_
     _tile_stored(2, s2, row_bytes);
   if (lower > 0 && right)
     _tile_stored(3, s3, row_bytes);
-  _tile_release();
 }
 #endif
 

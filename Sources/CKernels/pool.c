@@ -14,16 +14,20 @@ struct sw_pool {
   pthread_t *handles;
   pthread_mutex_t mutex;
   pthread_cond_t work;
-  // The current job. `epoch` counts jobs; the other fields are written before it grows and read after.
-  _Atomic uint64_t epoch;
+  // The current job; written while the gate is closed.
   sw_task task;
   void *context;
   int64_t count;
   _Atomic int64_t next;
-  _Atomic int running; // workers that have not yet finished the current job
+  // Who takes part in the job: bit 0, whether workers may still join; bits 1 to 15, how many have; above, the
+  // job's number. A worker that wakes too late finds the gate closed: nobody waits for it.
+  _Atomic uint64_t gate;
+  _Atomic int finished; // workers that joined and are done
   _Atomic int sleeping;
   _Atomic int stopping;
 };
+
+enum : uint64_t { GATE_OPEN = 1, GATE_ONE = 2, GATE_JOINED = 0xFFFE, GATE_JOB = 0x10000 };
 
 typedef struct {
   sw_pool *pool;
@@ -47,16 +51,29 @@ static void take_tasks(sw_pool *pool, int thread) {
 // Waits until a job after `seen` is there, spinning first.
 static void wait_for_job(sw_pool *pool, uint64_t seen) {
   for (int i = 0; i < SPINS; i++) {
-    if (atomic_load(&pool->epoch) != seen)
+    if (atomic_load(&pool->gate) / GATE_JOB != seen)
       return;
     relax();
   }
   pthread_mutex_lock(&pool->mutex);
   atomic_fetch_add(&pool->sleeping, 1);
-  while (atomic_load(&pool->epoch) == seen)
+  while (atomic_load(&pool->gate) / GATE_JOB == seen)
     pthread_cond_wait(&pool->work, &pool->mutex);
   atomic_fetch_sub(&pool->sleeping, 1);
   pthread_mutex_unlock(&pool->mutex);
+}
+
+// Joins the current job, unless it is closed; returns its number in either case.
+static uint64_t take_part(sw_pool *pool, int thread) {
+  uint64_t gate = atomic_load(&pool->gate);
+  while (gate & GATE_OPEN) {
+    if (!atomic_compare_exchange_weak(&pool->gate, &gate, gate + GATE_ONE))
+      continue;
+    take_tasks(pool, thread);
+    atomic_fetch_add(&pool->finished, 1);
+    break;
+  }
+  return gate / GATE_JOB;
 }
 
 static void *work(void *argument) {
@@ -64,19 +81,17 @@ static void *work(void *argument) {
   sw_pool *pool = own->pool;
   const int thread = own->thread;
   free(own);
-  for (uint64_t seen = 0;;) {
+  for (uint64_t seen = 0; !atomic_load(&pool->stopping);) {
     wait_for_job(pool, seen);
-    seen = atomic_load(&pool->epoch);
-    if (atomic_load(&pool->stopping))
-      return NULL;
-    take_tasks(pool, thread);
-    atomic_fetch_sub(&pool->running, 1);
+    seen = take_part(pool, thread);
   }
+  return NULL;
 }
 
-// Publishes what the pool's fields say and wakes the threads that sleep.
-static void announce(sw_pool *pool) {
-  atomic_fetch_add(&pool->epoch, 1);
+// Begins the next job, open to workers or not, and wakes those that sleep.
+static void announce(sw_pool *pool, uint64_t open) {
+  const uint64_t job = atomic_load(&pool->gate) / GATE_JOB + 1;
+  atomic_store(&pool->gate, job * GATE_JOB + open);
   if (atomic_load(&pool->sleeping) == 0)
     return;
   pthread_mutex_lock(&pool->mutex);
@@ -118,7 +133,7 @@ sw_pool *sw_pool_create(int threads) {
 
 void sw_pool_destroy(sw_pool *pool) {
   atomic_store(&pool->stopping, 1);
-  announce(pool);
+  announce(pool, 0);
   for (int i = 1; i < pool->threads; i++)
     pthread_join(pool->handles[i], NULL);
   pthread_cond_destroy(&pool->work);
@@ -141,10 +156,11 @@ void sw_pool_run(sw_pool *pool, int64_t count, sw_task task, void *context) {
   pool->context = context;
   pool->count = count;
   atomic_store(&pool->next, 0);
-  atomic_store(&pool->running, pool->threads - 1);
-  announce(pool);
+  atomic_store(&pool->finished, 0);
+  announce(pool, GATE_OPEN);
   take_tasks(pool, 0);
-  for (int64_t spins = 0; atomic_load(&pool->running) > 0; spins++) {
+  const int joined = (int)((atomic_fetch_and(&pool->gate, ~GATE_OPEN) & GATE_JOINED) / GATE_ONE);
+  for (int64_t spins = 0; atomic_load(&pool->finished) < joined; spins++) {
     if (spins < SPINS)
       relax();
     else

@@ -20,18 +20,17 @@ SW_INLINE float from_bits(uint32_t bits) {
   return u.value;
 }
 
-// IEEE 754 half to float, exact; in plain arithmetic, so that loops over it vectorise without F16C.
+// IEEE 754 half to float, exact; in plain arithmetic, so that loops over it vectorise without F16C. The bits,
+// shifted into a float's places, are 2^-112 of the value; subnormals too, which the product makes normal.
 SW_INLINE float from_f16(uint16_t half) {
   uint32_t sign = (uint32_t)(half & 0x8000) << 16;
   uint32_t magnitude = (uint32_t)(half & 0x7FFF) << 13;
-  uint32_t normal = magnitude + (112u << 23);
-  // A subnormal is mantissa * 2^-24: put the mantissa under the exponent of 2^-14, take 2^-14 away.
   union {
     float value;
     uint32_t bits;
-  } subnormal = {.value = from_bits(magnitude + (113u << 23)) - 0x1p-14f};
-  uint32_t finite = magnitude < (1u << 23) ? subnormal.bits : normal;
-  return from_bits(sign | (magnitude >= (31u << 23) ? normal + (112u << 23) : finite));
+  } scaled = {.value = from_bits(magnitude) * 0x1p112f};
+  uint32_t exponent = magnitude >= (31u << 23) ? 0xFFu << 23 : 0; // infinity and NaN
+  return from_bits(sign | scaled.bits | exponent);
 }
 
 SW_INLINE float read_f16(const uint8_t *at) { return from_f16(*(const unaligned_u16 *)at); }

@@ -18,7 +18,7 @@ struct ChatCommand: ReportingCommand {
     var messages: [JSON] = system.map { [["role": "system", "content": .string($0)]] } ?? []
     while let line = ask(), !line.isEmpty {
       messages.append(["role": "user", "content": .string(line)])
-      var generation = try generator.generate(model.chatTokens(messages), sampling.options(for: model))
+      var generation = try generator.generate(model.text.chatTokens(messages), sampling.options(for: model))
       var answer = ""
       while let token = try generation.next() {
         answer += token.text

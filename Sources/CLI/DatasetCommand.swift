@@ -13,44 +13,38 @@ struct DatasetPreview: ReportingCommand {
     abstract: "Shows what a run will train on: which tokens count, how long rows are, how much is padding.")
 
   @OptionGroup var arguments: ConfigurationArguments
-  @Option(help: "Rows to show.") var rows = 3
+  @Option(help: "Rows to show of each file.") var rows: Count = 3
   @Flag(help: "Print one JSON object.") var json = false
 
   func execute() throws {
     let configuration = try arguments.load()
-    let text = try LanguageModelText(configuration.model)
-    var options = configuration.dataset
-    options.format = try configuration.rowFormat()
-    let files = try configuration.trainFiles.map { try DataFile(path: $0) }
-    let data = try TokenizedDataset.build(
-      files: files, tokenizer: text.tokenizer, chatTemplate: text.chatTemplate, options: options)
-    let plan = BatchPlan(
-      data, batchSize: configuration.trainBatchSize, rowLength: options.maxSequenceLength,
-      isPacked: configuration.packing, order: .fixed, paddingID: 0)
-    let padding = 1 - plan.packing.efficiency
+    var text = try LanguageModelText(configuration.model)
+    if let template = configuration.chatTemplate { try text.useChatTemplate(template) }
+    let data = try TrainingData(configuration, text)
     if json {
-      print(summary(data, padding).text())
+      print(summary(data).text())
       return
     }
-    for file in files.prefix(1) {
-      let encoder = try RowEncoder(
-        for: file, tokenizer: text.tokenizer, chatTemplate: text.chatTemplate, options: options)
-      for index in 0..<min(rows, file.count) {
-        if let preview = try encoder.preview(file.row(index)) { show(preview, file.place(of: index)) }
-      }
+    for path in configuration.trainFiles {
+      try showRows(try DataFile(path: path), text, try TrainingData.options(configuration))
     }
-    showHistogram(data)
-    let s = data.statistics
-    print(
-      "\(s.sequences) sequences of \(s.rows) rows; \(s.empty) empty, \(s.dropped) dropped as too long, "
-        + "\(s.truncated) truncated, \(s.untrainable) without a trained token")
-    print(
-      "\(s.tokens) tokens, \(s.trainedTokens) trained (\(decimal(100 * Double(s.trainedTokens) / Double(max(1, s.tokens))  , 1))%); "
-        + "\(decimal(100 * padding, 1))% padding in \(plan.packing.count) rows of \(options.maxSequenceLength)"
-    )
+    showHistogram(data.sequences)
+    showCounts(data, rowLength: configuration.dataset.maxSequenceLength)
   }
 
-  /// Trained text green, or in brackets where there are no colours; what was cut off dim.
+  private func showRows(_ file: DataFile, _ text: LanguageModelText, _ options: DatasetOptions) throws {
+    let encoder = try RowEncoder(
+      for: file, tokenizer: text.tokenizer, chatTemplate: text.chatTemplate, options: options)
+    for index in 0..<min(rows.value, file.count) {
+      if let preview = try encoder.preview(file.row(index)) {
+        show(preview, file.place(of: index))
+      } else {
+        print("\(file.place(of: index)): nothing to learn from\n")
+      }
+    }
+  }
+
+  /// Trained text green, or in brackets where there are no colours; what is cut off dim, or left out.
   private func show(_ preview: RowPreview, _ place: String) {
     let terminal = Terminal.output
     print(terminal.styled("\(place): \(preview.tokenCount) tokens, \(preview.trainedCount) trained", .bold))
@@ -76,15 +70,33 @@ struct DatasetPreview: ReportingCommand {
     }
   }
 
-  private func summary(_ data: TokenizedDataset, _ padding: Double) -> JSON {
-    let s = data.statistics
+  private func showCounts(_ data: TrainingData, rowLength: Int) {
+    let counts = data.sequences.statistics
+    let (packing, trained) = (data.training.packing, Double(counts.trainedTokens) / Double(counts.tokens))
+    print(
+      "\(counts.sequences) sequences of \(counts.rows) rows; \(counts.empty) empty, "
+        + "\(counts.dropped) dropped as too long, \(counts.truncated) truncated, "
+        + "\(counts.untrainable) without a trained token")
+    print(
+      "\(counts.tokens) tokens, \(counts.trainedTokens) trained (\(decimal(100 * trained, 1))%); "
+        + "\(decimal(100 * (1 - packing.efficiency), 1))% padding in \(packing.count) rows of \(rowLength)")
+    if let held = data.evaluation?.packing {
+      print(
+        "\(decimal(100 * (1 - held.efficiency), 1))% padding in \(held.count) rows of the evaluation data")
+    }
+  }
+
+  private func summary(_ data: TrainingData) -> JSON {
+    let counts = data.sequences.statistics
     return [
-      "rows": .int(s.rows), "sequences": .int(s.sequences), "empty": .int(s.empty),
-      "dropped": .int(s.dropped),
-      "truncated": .int(s.truncated), "untrainable": .int(s.untrainable), "tokens": .int(s.tokens),
-      "trained_tokens": .int(s.trainedTokens), "longest": .int(s.longest), "padding": .double(padding),
+      "rows": .int(counts.rows), "sequences": .int(counts.sequences), "empty": .int(counts.empty),
+      "dropped": .int(counts.dropped), "truncated": .int(counts.truncated),
+      "untrainable": .int(counts.untrainable), "tokens": .int(counts.tokens),
+      "trained_tokens": .int(counts.trainedTokens), "longest": .int(counts.longest),
+      "packed_rows": .int(data.training.packing.count),
+      "padding": .double(1 - data.training.packing.efficiency),
       "histogram": .array(
-        data.lengthHistogram().map {
+        data.sequences.lengthHistogram().map {
           ["from": .int($0.lengths.lowerBound), "to": .int($0.lengths.upperBound), "count": .int($0.count)]
         }),
     ]

@@ -8,26 +8,51 @@ struct DoctorCommand: ReportingCommand {
 
   @Flag(help: "Print one JSON object.") var json = false
 
+  /// A line for people, a member for programs.
+  private struct Fact {
+    let key: String
+    let value: JSON
+    let text: String
+
+    init(_ key: String, _ value: JSON, _ text: String? = nil) {
+      self.key = key
+      self.value = value
+      self.text = text ?? value.string ?? value.text(.spaced)
+    }
+  }
+
   func execute() throws {
-    let cpu = try CPU()
-    var facts: [(String, String)] = [
-      ("device", cpu.name),
-      ("products", CPU.multipliesBF16 ? "bfloat16 (dtype: auto)" : "float32 (dtype: auto)"),
-    ]
-    if let available = ProcessMemory.available { facts.append(("free memory", available.megabytes)) }
-    facts.append(("models", ModelCache.folder))
-    for name in ModelCache.names { facts.append(("", name)) }
-    facts.append(("GPU", "not used: this version trains on the CPU"))
+    let facts = try facts()
     if json {
-      print(
-        JSON.object([
-          "device": .string(cpu.name), "threads": .int(cpu.threads), "bfloat16": .bool(CPU.multipliesBF16),
-          "free_memory": ProcessMemory.available.map { .int($0) } ?? nil,
-          "model_cache": .string(ModelCache.folder),
-          "models": .array(ModelCache.names.map { .string($0) }),
-        ]).text())
+      print(JSON.object(JSON.Object(uniqueKeysWithValues: facts.map { ($0.key, $0.value) })).text())
       return
     }
-    for (name, value) in facts { print(name.padding(toLength: 14, withPad: " ", startingAt: 0) + value) }
+    let width = facts.map(\.key.count).max() ?? 0
+    for fact in facts {
+      let label = fact.key.replacingOccurrences(of: "_", with: " ")
+      print(label.padding(toLength: width + 2, withPad: " ", startingAt: 0) + fact.text)
+    }
+  }
+
+  private func facts() throws -> [Fact] {
+    let cpu = try CPU()
+    let process = ProcessInfo.processInfo
+    let names = ModelCache.names
+    let free = ProcessMemory.available
+    return [
+      Fact("version", .string(SwiftletCommand.configuration.version)),
+      Fact("system", .string(process.operatingSystemVersionString)),
+      Fact("device", .string(cpu.name)),
+      Fact("threads", .int(cpu.threads), "\(cpu.threads) of \(process.processorCount) processors"),
+      Fact(
+        "bfloat16", .bool(CPU.multipliesBF16),
+        CPU.multipliesBF16 ? "yes: dtype auto" : "no: dtype auto is float32"),
+      Fact("memory", .int(Int(process.physicalMemory)), Int(process.physicalMemory).megabytes),
+      Fact("free_memory", free.map { .int($0) } ?? nil, free?.megabytes ?? "the system does not say"),
+      Fact("gpu", false, "not used: this version computes on the processor; CUDA is not built in yet"),
+      Fact("model_cache", .string(ModelCache.folder)),
+      Fact(
+        "models", .array(names.map { .string($0) }), names.isEmpty ? "none" : names.joined(separator: ", ")),
+    ]
   }
 }

@@ -8,23 +8,23 @@ struct EvaluateCommand: ReportingCommand {
 
   @OptionGroup var model: ModelArguments
   @Option(help: "Data: .jsonl, .json, .csv or .tsv.", completion: .file()) var dataset: [String]
-  @Option(help: "Tokens of a row.") var maxSeqLength = 1024
-  @Option(help: "Rows of a batch.") var batchSize = 4
+  @Option(help: "Tokens of a row.") var maxSeqLength: Count = 1024
+  @Option(help: "Rows of a batch.") var batchSize: Count = 4
   @Flag(help: "Count all tokens, not only what the assistant writes.") var allTokens = false
   @Flag(help: "Print one JSON object.") var json = false
 
   func execute() throws {
     let model = try self.model.open()
     var options = DatasetOptions()
-    options.maxSequenceLength = maxSeqLength
+    options.maxSequenceLength = maxSeqLength.value
     options.responsesOnly = !allTokens
     let data = try TokenizedDataset.build(
       files: dataset.map { try DataFile(path: $0) }, tokenizer: model.tokenizer,
       chatTemplate: model.chatTemplate,
       options: options)
     let plan = BatchPlan(
-      data, batchSize: batchSize, rowLength: maxSeqLength, isPacked: true, order: .fixed,
-      paddingID: model.paddingID)
+      data, batchSize: batchSize.value, rowLength: maxSeqLength.value, isPacked: true, order: .fixed,
+      paddingID: model.text.paddingID)
     let line = ProgressLine()
     let report = try Evaluator(model.decoder, compute: self.model.dtype.dtype, on: model.backend).run(plan) {
       line.show("Evaluating", done: $0, of: $1, details: [])

@@ -46,6 +46,6 @@ struct GenerateCommand: ReportingCommand {
     guard chat else { return model.tokenizer.encode(prompt, addSpecialTokens: true) }
     var messages: [JSON] = system.map { [["role": "system", "content": .string($0)]] } ?? []
     messages.append(["role": "user", "content": .string(prompt)])
-    return try model.chatTokens(messages)
+    return try model.text.chatTokens(messages)
   }
 }

@@ -17,6 +17,20 @@ struct ModelArguments: ParsableArguments {
 
 extension TrainingConfiguration.Precision: ExpressibleByArgument {}
 
+/// A number of things, at least one.
+struct Count: ExpressibleByArgument, ExpressibleByIntegerLiteral {
+  let value: Int
+
+  init?(argument: String) {
+    guard let value = Int(argument), value > 0 else { return nil }
+    self.value = value
+  }
+
+  init(integerLiteral value: Int) { self.value = value }
+
+  var defaultValueDescription: String { "\(value)" }
+}
+
 /// How tokens are chosen.
 struct SamplingArguments: ParsableArguments {
   @Option(help: "0 takes the most probable token always.") var temperature = 0.0
@@ -25,12 +39,12 @@ struct SamplingArguments: ParsableArguments {
   @Option(help: "Only tokens of at least this part of the best one's probability.") var minP = 0.0
   @Option(help: "Above 1, tokens that occurred become less probable.") var repetitionPenalty = 1.0
   @Option(help: "The same seed gives the same text.") var seed: UInt64 = 0
-  @Option(help: "Tokens at most.") var maxNewTokens = 256
+  @Option(help: "Tokens at most.") var maxNewTokens: Count = 256
 
   func options(for model: LanguageModel) -> GenerationOptions {
     GenerationOptions(
       sampling: SamplingOptions(
         temperature: temperature, topK: topK, topP: topP, minP: minP, repetitionPenalty: repetitionPenalty,
-        seed: seed), maxNewTokens: maxNewTokens, stopTokens: model.stopTokens)
+        seed: seed), maxNewTokens: maxNewTokens.value, stopTokens: model.stopTokens)
   }
 }

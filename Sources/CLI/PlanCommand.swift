@@ -10,7 +10,9 @@ struct PlanCommand: ReportingCommand {
 
   func execute() throws {
     var configuration = try arguments.load()
+    // A plan changes nothing in the output folder, whatever is there.
     configuration.resume = .no
+    configuration.overwritesOutputFolder = true
     let outline = try SFTTrainer(configuration).outline
     let policies = Checkpointing.allCases.map { policy in
       (policy, outline.checkpointing.count { $0 == policy })

@@ -10,7 +10,8 @@ struct SwiftletCommand: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       TrainCommand.self, EvaluateCommand.self, GenerateCommand.self, ChatCommand.self, PlanCommand.self,
-      DatasetCommand.self, TokenizeCommand.self, RenderCommand.self, DoctorCommand.self,
+      DatasetCommand.self, KeysCommand.self, TokenizeCommand.self, RenderCommand.self, DoctorCommand.self,
+      SelfTestCommand.self, BenchCommand.self,
     ])
 
   static func main() {
@@ -22,8 +23,12 @@ struct SwiftletCommand: ParsableCommand {
     } catch let failure as Failure {
       failure.report()
       Foundation.exit(failure.exitCode)
-    } catch {
+    } catch  where exitCode(for: error).isSuccess || !CommandLine.arguments.contains("--json") {
       exit(withError: error)
+    } catch {
+      let usage = SwiftletError(.invalidConfiguration, message(for: error))
+      Failure(error: usage, asJSON: true).report()
+      Foundation.exit(exitCode(for: error).rawValue)
     }
   }
 }

@@ -61,7 +61,8 @@ final class ProgressLine {
         room > 3
         ? "[" + String(repeating: "=", count: filled) + String(repeating: " ", count: room - filled) + "] "
         : ""
-      write("\r\u{1B}[K\(title) \(bar)\(text)")
+      // A line that wraps cannot be drawn over.
+      write("\r\u{1B}[K" + "\(title) \(bar)\(text)".prefix(max(0, terminal.columns - 1)))
       isDrawn = true
     } else if ContinuousClock.now - lastPlain > .seconds(10) || done == total {
       lastPlain = .now

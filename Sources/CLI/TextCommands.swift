@@ -7,24 +7,48 @@ struct TokenizeCommand: ReportingCommand {
     commandName: "tokenize", abstract: "Turns the texts of a file into token ids.")
 
   @Option(help: "GGUF file, model folder, or name of a model in the cache.") var model: String
-  @Option(help: "JSON Lines with the field \"text\".", completion: .file()) var file: String
+  @Option(
+    help: "JSON Lines (or JSON, CSV) with the field \"text\"; of a .txt file each line is a text.",
+    completion: .file())
+  var file: String
   @Flag(help: "Add the tokens that the model expects around a text.") var addSpecialTokens = false
   @Flag(help: "Print JSON lines with text and ids; otherwise ids alone.") var json = false
 
   func execute() throws {
     let tokenizer = try LanguageModelText(model).tokenizer
-    let data = try DataFile(path: file)
-    for index in 0..<data.count {
-      let row = try data.row(index)
-      guard let text = row["text"]?.string else {
-        throw SwiftletError(.invalidData, "\(data.place(of: index)): there is no text in the field \"text\"")
-      }
+    for text in try texts() {
       let ids = tokenizer.encode(text, addSpecialTokens: addSpecialTokens)
       if json {
         print(JSON.object(["text": .string(text), "ids": .array(ids.map { .int(Int($0)) })]).text(.spaced))
       } else {
         print(ids.map(String.init).joined(separator: " "))
       }
+    }
+  }
+
+  private func texts() throws -> [String] {
+    if file.lowercased().hasSuffix(".txt") { return try lines() }
+    let data = try DataFile(path: file)
+    return try (0..<data.count).map { index in
+      guard let text = try data.row(index)["text"]?.string else {
+        throw SwiftletError(.invalidData, "\(data.place(of: index)): there is no text in the field \"text\"")
+      }
+      return text
+    }
+  }
+
+  /// Only "\n" ends a line: other separators are for the tokenizer to see.
+  private func lines() throws -> [String] {
+    guard let bytes = FileManager.default.contents(atPath: file) else {
+      throw SwiftletError(.unreadable, "\(file): cannot be read")
+    }
+    var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    if lines.last?.isEmpty == true { lines.removeLast() }
+    return try lines.enumerated().map { index, line in
+      guard let text = String(validating: line, as: UTF8.self) else {
+        throw SwiftletError(.malformedFile, "\(file), line \(index + 1): is not UTF-8")
+      }
+      return text
     }
   }
 }

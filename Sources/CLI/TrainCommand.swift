@@ -16,7 +16,6 @@ struct TrainCommand: ReportingCommand {
     if resume { configuration.resume = .newest }
     let display = RunDisplay(json: json)
     let trainer = try SFTTrainer(configuration) { display.preparing($0) }
-    try ConfigurationRecord.write(configuration)
     display.prepared(trainer)
     let interruption = InterruptSignal { trainer.interrupt() }
     defer { interruption.end() }
@@ -24,15 +23,6 @@ struct TrainCommand: ReportingCommand {
       display.end()
       throw error
     }
-  }
-}
-
-/// The configuration that a run was made with, beside its results.
-enum ConfigurationRecord {
-  static func write(_ configuration: TrainingConfiguration) throws {
-    let path = configuration.run.outputFolder + "/swiftlet_config.json"
-    try Data((configuration.json.text(.indented(2)) + "\n").utf8).write(
-      to: URL(fileURLWithPath: path), options: .atomic)
   }
 }
 

@@ -71,31 +71,26 @@ public struct Generation {
     return GeneratedToken(id: id, text: text, logProbability: logits[Int(id)] - logSumExp)
   }
 
-  /// Decides whether the answer ends, and what can be shown of it.
+  /// Decides whether the answer ends, and what can be shown of it. With the last token comes all that was held back:
+  /// an unfinished character, the start of a stop string.
   private mutating func text(completedBy id: Int32) -> String {
-    var shown = ""
+    var piece = ""
     if stopTokens.contains(id) {
       finishReason = .stopToken(id)
     } else {
-      let (text, stop) = stops.append(decoder?.append(id) ?? "")
-      if let stop {
-        finishReason = .stopString(stopStrings[stop])
-        return text
-      }
-      shown = text
+      piece = decoder?.append(id) ?? ""
       if statistics.newTokens == maxNewTokens {
         finishReason = .maxNewTokens
       } else if tokens.count > generator.contextLength {
         finishReason = .contextLength
       }
     }
-    return finishReason == nil ? shown : shown + rest()
-  }
-
-  /// What was held back: an unfinished character, the start of a stop string.
-  private mutating func rest() -> String {
-    let (text, stop) = stops.append(decoder?.finish() ?? "")
-    if let stop { finishReason = .stopString(stopStrings[stop]) }
-    return stop == nil ? text + stops.finish() : text
+    if finishReason != nil { piece += decoder?.finish() ?? "" }
+    let (text, stop) = stops.append(piece)
+    if let stop {
+      finishReason = .stopString(stopStrings[stop])
+      return text
+    }
+    return finishReason == nil ? text : text + stops.finish()
   }
 }

@@ -52,8 +52,10 @@ public final class SFTTrainer: Sendable {
     progress: @escaping @Sendable (Preparation) -> Void = { _ in }
   ) throws {
     self.configuration = configuration
-    if let path = configuration.chatTemplate { model.useChatTemplate(try Self.chatTemplate(at: path)) }
-    let data = try TrainingData(configuration, model: model, progress: progress)
+    try configuration.validate()
+    try RunFolder.check(configuration)
+    if let template = configuration.chatTemplate { try model.useChatTemplate(template) }
+    let data = try TrainingData(configuration, model.text) { progress(.tokenizing(rows: $0, of: $1)) }
     if model.parameters == nil { try Self.prepare(model, configuration) }
     guard let parameters = model.parameters else {
       throw SwiftletError(.invalidConfiguration, "nothing of the model is trained")
@@ -66,7 +68,7 @@ public final class SFTTrainer: Sendable {
       saveModel: { try model.save(to: $0) })
     prepared = Prepared(trainer: trainer, evaluation: data.evaluation)
     outline = trainer.outline
-    statistics = data.statistics
+    statistics = data.sequences.statistics
     paddingShare = 1 - data.training.packing.efficiency
   }
 
@@ -89,9 +91,10 @@ public final class SFTTrainer: Sendable {
 
   /// Trains on the calling thread.
   public func runHere(report: (TrainingEvent) throws -> Void) throws -> RunReport {
-    try prepared.trainer.run(isInterrupted: { interruption.load(ordering: .relaxed) }, report: report)
+    try RunFolder.prepare(configuration)
+    return try prepared.trainer.run(
+      isInterrupted: { interruption.load(ordering: .relaxed) }, report: report)
   }
-
   /// The evaluation data's loss as the model is now; nil when there are none.
   public func evaluate() throws -> EvaluationReport? {
     try prepared.evaluation.map { try prepared.trainer.evaluate(on: $0) }
@@ -118,57 +121,11 @@ public final class SFTTrainer: Sendable {
     }
   }
 
-  private static func chatTemplate(at path: String) throws(SwiftletError) -> ChatTemplate {
-    guard let bytes = FileManager.default.contents(atPath: path) else {
-      throw SwiftletError(.unreadable, "chat_template: \(path) cannot be read")
-    }
-    return try ChatTemplate(source: String(decoding: bytes, as: UTF8.self), name: path)
-  }
-
   private static func checkpoint(_ configuration: TrainingConfiguration) throws(SwiftletError) -> String? {
     switch configuration.resume {
     case .no: nil
     case .folder(let folder): folder
     case .newest: Trainer.newestCheckpoint(in: configuration.run.outputFolder)
     }
-  }
-}
-
-/// The rows that a run trains on and those that it is measured on.
-private struct TrainingData {
-  let training: BatchPlan
-  let evaluation: BatchPlan?
-  let statistics: TokenizedDataset.Statistics
-
-  init(
-    _ configuration: TrainingConfiguration, model: LanguageModel,
-    progress: @escaping @Sendable (SFTTrainer.Preparation) -> Void
-  ) throws {
-    var options = configuration.dataset
-    options.format = try configuration.rowFormat()
-    let cache = configuration.cacheFolder ?? ModelCache.root + "/datasets"
-    func build(_ paths: [String]) throws -> TokenizedDataset {
-      try TokenizedDataset.build(
-        files: paths.map { try DataFile(path: $0) }, tokenizer: model.tokenizer,
-        chatTemplate: model.chatTemplate,
-        options: options, cacheFolder: cache, progress: { progress(.tokenizing(rows: $0, of: $1)) })
-    }
-    func plan(_ dataset: TokenizedDataset, lines: Int, _ order: BatchPlan.Order) -> BatchPlan {
-      BatchPlan(
-        dataset, batchSize: lines, rowLength: options.maxSequenceLength, isPacked: configuration.packing,
-        order: order, paddingID: model.paddingID)
-    }
-    let all = try build(configuration.trainFiles)
-    statistics = all.statistics
-    var (train, held): (TokenizedDataset, TokenizedDataset?) = (all, nil)
-    if !configuration.evaluationFiles.isEmpty {
-      held = try build(configuration.evaluationFiles)
-    } else if configuration.evaluationSplit > 0 {
-      let parts = all.split(evaluationFraction: configuration.evaluationSplit, seed: configuration.run.seed)
-      (train, held) = (parts.training, parts.evaluation)
-    }
-    let lines = configuration.trainBatchSize
-    training = plan(train, lines: lines, .shuffled(seed: configuration.run.seed))
-    evaluation = held.map { plan($0, lines: configuration.evaluationBatchSize ?? lines, .fixed) }
   }
 }

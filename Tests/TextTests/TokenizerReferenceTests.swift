@@ -22,8 +22,9 @@ struct TokenizerFamily {
   func json(_ variant: String) throws -> JSON {
     var json = try #require(tokenizer.object)
     for (key, change) in try #require(variants[variant]?["changes"]?.object) {
-      if key == "model", let model = json["model"]?.object, let changes = change.object {
-        json["model"] = .object(model.merging(changes) { $1 })
+      if key == "model", var model = json["model"]?.object, let changes = change.object {
+        model.merge(changes)
+        json["model"] = .object(model)
       } else {
         json[key] = change
       }

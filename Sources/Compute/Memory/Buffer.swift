@@ -16,13 +16,20 @@ public final class Buffer: @unchecked Sendable {
   /// Size in bytes.
   public let count: Int
 
+  private static let hugePage = 2 << 20
+
   /// - Throws: `.outOfMemory` when the system has no `count` bytes.
   public init(count: Int) throws(SwiftletError) {
     precondition(count >= 0)
     var pointer: UnsafeMutableRawPointer?
-    guard posix_memalign(&pointer, 64, max(count, 1)) == 0, let pointer else {
+    let isLarge = count >= 4 * Self.hugePage
+    guard posix_memalign(&pointer, isLarge ? Self.hugePage : 64, max(count, 1)) == 0, let pointer else {
       throw SwiftletError(.outOfMemory, "cannot allocate \(count) bytes")
     }
+    #if os(Linux)
+      // Arenas are touched from end to end: a five-hundredth of the page faults, and of the address look-ups.
+      if isLarge { madvise(pointer, count, MADV_HUGEPAGE) }
+    #endif
     self.base = pointer
     self.count = count
   }

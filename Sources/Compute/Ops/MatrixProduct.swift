@@ -66,7 +66,7 @@ extension Step {
     let terms = factors.map {
       MatrixProduct.Term(left: $0.tensor, right: .rowsOf($0.weight), scale: $0.scale)
     }
-    return multiply(terms, bias: bias, adding: adding, into: into, columns: outputs)
+    return multiply(terms, bias: bias, adding: adding, into: into, columns: outputs, #function)
   }
 
   /// dx = sum of scale * dy W over the factors, (T, out) by (out, in) to (T, in): the gradient of `linear` by an
@@ -80,7 +80,7 @@ extension Step {
     let terms = factors.map {
       MatrixProduct.Term(left: $0.tensor, right: .weight($0.weight), scale: $0.scale)
     }
-    return multiply(terms, bias: nil, adding: nil, into: into, columns: inputs)
+    return multiply(terms, bias: nil, adding: nil, into: into, columns: inputs, #function)
   }
 
   /// dW += alpha * dyᵀ x, (T, out) and (T, in) to (out, in), f32: the gradient of `linear` by its weight.
@@ -97,7 +97,8 @@ extension Step {
   }
 
   private func multiply(
-    _ terms: [MatrixProduct.Term], bias: Tensor?, adding: Tensor?, into: Tensor?, columns: Int
+    _ terms: [MatrixProduct.Term], bias: Tensor?, adding: Tensor?, into: Tensor?, columns: Int,
+    _ name: StaticString = #function
   ) -> Tensor {
     let left = terms[0].left
     precondition(terms.allSatisfy { $0.left.rows == left.rows && $0.left.dtype == left.dtype })
@@ -107,16 +108,18 @@ extension Step {
     start(
       MatrixProduct(
         terms: terms, leftTransposed: false, alpha: 1, bias: bias, addend: adding, out: out,
-        outTransposed: false))
+        outTransposed: false), name)
     return out
   }
 
-  private func start(_ product: MatrixProduct) {
+  private func start(_ product: MatrixProduct, _ name: StaticString = #function) {
     var operands: [Tensor?] = [product.bias, product.addend, product.out]
     for term in product.terms {
       operands.append(term.left)
       if case .matrix(let right) = term.right { operands.append(right) }
     }
-    perform(operands, workspace: backend.workspaceBytes(product)) { backend.run(product, workspace: $0) }
+    perform(operands, workspace: backend.workspaceBytes(product), name) {
+      backend.run(product, workspace: $0)
+    }
   }
 }

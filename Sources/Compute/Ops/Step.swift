@@ -9,12 +9,13 @@ public final class Step {
   public let backend: any Backend
   private var plan: Plan
   private let arena: Buffer?
+  private let timer: StepTimer?
   private var made = 0
   private var operation = 0
 
   /// Records `body` and lays out its memory.
   public static func plan(on backend: any Backend, _ body: (Step) throws -> Void) rethrows -> Plan {
-    let step = Step(backend: backend, plan: Plan(), arena: nil)
+    let step = Step(backend: backend, plan: Plan(), arena: nil, timer: nil)
     try body(step)
     step.plan.operations = step.operation
     step.plan.layOut()
@@ -22,11 +23,14 @@ public final class Step {
   }
 
   /// Runs `body`, which `plan` was recorded from, in `arena`.
+  ///
+  /// - Parameter timer: told how long each operation takes.
   public static func run<Result>(
-    _ plan: Plan, in arena: Buffer, on backend: any Backend, _ body: (Step) throws -> Result
+    _ plan: Plan, in arena: Buffer, on backend: any Backend, timer: StepTimer? = nil,
+    _ body: (Step) throws -> Result
   ) rethrows -> Result {
     precondition(arena.count >= plan.bytes, "the arena is smaller than its plan")
-    let step = Step(backend: backend, plan: plan, arena: arena)
+    let step = Step(backend: backend, plan: plan, arena: arena, timer: timer)
     let result = try body(step)
     precondition(
       step.made == plan.slots.count && step.operation == plan.operations,
@@ -42,8 +46,9 @@ public final class Step {
     return try run(plan, in: backend.allocate(bytes: max(plan.bytes, 1)), on: backend, body)
   }
 
-  private init(backend: any Backend, plan: Plan, arena: Buffer?) {
+  private init(backend: any Backend, plan: Plan, arena: Buffer?, timer: StepTimer?) {
     self.backend = backend
+    self.timer = timer
     self.plan = plan
     self.arena = arena
   }
@@ -69,12 +74,17 @@ public final class Step {
   }
 
   /// Starts one operation on `operands` with `workspace` bytes of memory of its own.
-  func perform(_ operands: [Tensor?], workspace bytes: Int = 0, _ body: (_ workspace: Tensor?) -> Void) {
+  func perform(
+    _ operands: [Tensor?], workspace bytes: Int = 0, _ name: StaticString = #function,
+    _ body: (_ workspace: Tensor?) -> Void
+  ) {
     let workspace = bytes > 0 ? make(1, bytes, .u8) : nil
     if isRecording {
       for case .some(let tensor) in operands {
         if let slot = tensor.slot { plan.slots[slot].lastUse = operation }
       }
+    } else if let timer {
+      timer.measure(name) { body(workspace) }
     } else {
       body(workspace)
     }

@@ -65,10 +65,10 @@ public struct AdapterFolder: Sendable {
     try writeFile(Array((config.text(.indented(2)) + "\n").utf8), to: "\(path)/\(configName)")
   }
 
-  /// Sets `parameters`, which belong to a model with this adapter's configuration, to the values in the file.
+  /// Sets `parameters`, which `addLoRA` gave `model` for this adapter's configuration, to the values in the file.
   ///
   /// - Throws: `.mismatch` when a tensor is missing, too many or of another shape.
-  func load(into parameters: Parameters) throws(SwiftletError) {
+  func load(into parameters: Parameters, of model: inout Decoder) throws(SwiftletError) {
     var stored: [String: StoredTensor] = [:]
     for name in file.names { stored[AdapterKey.canonical(name)] = file.tensor(name) }
     for (index, entry) in parameters.entries.enumerated() {
@@ -76,19 +76,27 @@ public struct AdapterFolder: Sendable {
         throw mismatch(
           "there is no tensor \"\(entry.name)\", which adapter_config.json and the model ask for")
       }
-      guard tensor.shape == entry.shape else {
-        throw mismatch(
-          "\"\(tensor.name)\" has the shape \(tensor.shape), adapter_config.json and the model ask for "
-            + "\(entry.shape)")
-      }
-      let values = try tensor.floats()
+      let values = try checked(tensor, shape: entry.shape).floats()
       parameters.withValues(index) { _ = $0.update(fromContentsOf: values) }
+    }
+    // Beside an adapter of the head, PEFT saves the head.
+    if model.head.down != nil, let head = stored.removeValue(forKey: AdapterKey.whole(.head)) {
+      let weight = model.head.parts[0].weight
+      model.head.parts[0].weight = try checked(head, shape: [weight.rows, weight.columns]).weight()
     }
     // In the file's order.
     if let name = file.names.first(where: { stored[AdapterKey.canonical($0)] != nil }) {
-      throw mismatch(
-        "\"\(name)\" \(stored[AdapterKey.canonical(name)]?.shape ?? []) fits nothing in the model")
+      throw mismatch("\"\(name)\" \(file.tensor(name)?.shape ?? []) has no place in the model")
     }
+  }
+
+  private func checked(_ tensor: StoredTensor, shape: [Int]) throws(SwiftletError) -> StoredTensor {
+    guard tensor.shape == shape else {
+      throw mismatch(
+        "\"\(tensor.name)\" has the shape \(tensor.shape), adapter_config.json and the model ask for \(shape)"
+      )
+    }
+    return tensor
   }
 
   private func mismatch(_ what: String) -> SwiftletError {
@@ -108,7 +116,7 @@ extension Decoder {
   ) throws(SwiftletError) -> Parameters {
     var model = self
     let parameters = try model.addLoRA(adapter.configuration, seed: 0, on: backend)
-    try adapter.load(into: parameters)
+    try adapter.load(into: parameters, of: &model)
     self = model
     return parameters
   }

@@ -17,9 +17,11 @@ extension LoRAConfiguration {
     func table<Value>(
       _ key: String, _ value: (JSON) -> Value?
     ) throws(SwiftletError) -> OrderedDictionary<String, Value> {
-      let members = config[key]?.object ?? [:]
-      let values = members.compactMapValues(value)
-      guard values.count == members.count else { throw wrong(key) }
+      var values: OrderedDictionary<String, Value> = [:]
+      for (name, member) in config[key]?.object ?? [:] {
+        guard let value = value(member) else { throw wrong(key) }
+        values[name] = value
+      }
       return values
     }
     guard config["peft_type"]?.string ?? "LORA" == "LORA" else {
@@ -82,7 +84,7 @@ extension LoRAConfiguration {
     let layers: JSON = layersToTransform.map { .array($0.map { .int($0) }) } ?? nil
     let modules: JSON = modulesToSave.isEmpty ? nil : .array(modulesToSave.map { .string($0) })
     return [
-      "alpha_pattern": .object(alphaPattern.mapValues(Self.number)),
+      "alpha_pattern": Self.object(alphaPattern, Self.number),
       "base_model_name_or_path": .string(baseModel),
       "bias": .string(bias.rawValue),
       "exclude_modules": exclusions?.json ?? nil,
@@ -96,12 +98,18 @@ extension LoRAConfiguration {
       "modules_to_save": modules,
       "peft_type": "LORA",
       "r": .int(r),
-      "rank_pattern": .object(rankPattern.mapValues { .int($0) }),
+      "rank_pattern": Self.object(rankPattern, JSON.int),
       "target_modules": targets.json,
       "task_type": "CAUSAL_LM",
       "use_dora": false,
       "use_rslora": .bool(usesRankStabilisedScale),
     ]
+  }
+
+  private static func object<Value>(
+    _ patterns: OrderedDictionary<String, Value>, _ json: (Value) -> JSON
+  ) -> JSON {
+    .object(JSON.Object(uniqueKeysWithValues: patterns.map { ($0, json($1)) }))
   }
 
   /// Python tells 16 from 16.0, and so do people who compare files.

@@ -29,10 +29,12 @@ extension ModelSpec {
       "attention_bias": .bool(hasAttentionBias),
       "mlp_bias": .bool(hasFeedForwardBias),
       "sliding_window": window.map(JSON.int) ?? nil,
-      "use_sliding_window": .bool(window != nil),
-      "layer_types": .array(windows.map { $0 == nil ? "full_attention" : "sliding_attention" }),
       "tie_word_embeddings": .bool(tiesHead),
     ]
+    if window != nil && family != .mistral {
+      config["use_sliding_window"] = true
+      config["layer_types"] = .array(windows.map { $0 == nil ? "full_attention" : "sliding_attention" })
+    }
     for name in ["bos", "eos"] {
       if let id = tokenizer["tokenizer.ggml.\(name)_token_id"]?.int { config["\(name)_token_id"] = .int(id) }
     }

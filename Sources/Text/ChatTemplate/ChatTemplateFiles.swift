@@ -24,6 +24,13 @@ extension ChatTemplate {
       remedy: "The folder has: \(names).")
   }
 
+  /// The template that is the whole of a file.
+  ///
+  /// - Throws: `.unreadable` or `.malformedFile` for the file, `.template` or `.unsupported` for the template.
+  public static func load(file path: String) throws(SwiftletError) -> ChatTemplate {
+    try ChatTemplate(source: try text(of: path), name: path)
+  }
+
   private struct Candidate {
     let name: String
     let source: String
@@ -91,5 +98,17 @@ extension ChatTemplate {
       throw SwiftletError(.malformedFile, "\(path): is not UTF-8")
     }
     return text
+  }
+}
+
+extension Tokenizer {
+  /// What transformers shows chat templates of a tokenizer: the texts of its tokens with a role.
+  public var templateVariables: JSON.Object {
+    let roles = [
+      ("bos_token", bosToken), ("eos_token", eosToken), ("pad_token", padToken), ("unk_token", unkToken),
+    ]
+    var variables: JSON.Object = [:]
+    for case (let name, let token?) in roles { variables[name] = .string(token.text) }
+    return variables
   }
 }

@@ -25,13 +25,8 @@ struct ResponseMarker: Sendable {
   let frame: TurnFrame?
 
   init(template: ChatTemplate, tokenizer: Tokenizer, variables: JSON.Object) {
-    var all: JSON.Object = [:]
-    let roles = [
-      ("bos_token", tokenizer.bosToken), ("eos_token", tokenizer.eosToken), ("pad_token", tokenizer.padToken),
-      ("unk_token", tokenizer.unkToken),
-    ]
-    for case (let name, let token?) in roles { all[name] = .string(token.text) }
-    all.merge(variables) { _, given in given }
+    var all = tokenizer.templateVariables
+    all.merge(variables)
     self.template = template
     self.variables = all
     frame = TurnFrame(tokenizer) { [all] messages, addGenerationPrompt in

@@ -36,6 +36,21 @@ public struct TokenizedDataset: Sendable, Equatable {
 
   init() {}
 
+  /// Sequences that are tokens already; all of their tokens are trained but the first, which nothing predicts.
+  public init(sequences: [[Int32]]) {
+    self.init()
+    for sequence in sequences {
+      tokens += sequence
+      isTrained += sequence.indices.map { $0 > 0 }
+      starts.append(tokens.count)
+    }
+    statistics.rows = sequences.count
+    statistics.sequences = sequences.count
+    statistics.tokens = tokens.count
+    statistics.trainedTokens = isTrained.count { $0 }
+    statistics.longest = sequences.map(\.count).max() ?? 0
+  }
+
   /// The number of sequences.
   public var count: Int { starts.count - 1 }
 

@@ -12,17 +12,41 @@ public struct ConfigurationKey: Sendable {
   public let help: String
   /// What values it takes, for errors.
   public let expected: String
-  /// Sets the property; false when the value is not what is expected.
-  let apply: @Sendable (inout TrainingConfiguration, JSON) throws(SwiftletError) -> Bool
-  /// The property as the key's value.
-  public let read: @Sendable (TrainingConfiguration) -> JSON
+  let meaning: Meaning
 
-  static func named(_ name: String) -> ConfigurationKey? {
-    all.first { $0.name == name || $0.aliases.contains(name) }
+  enum Meaning: Sendable {
+    /// A property, by how it is set (false when the value is not what is expected) and read.
+    case property(
+      apply: @Sendable (inout TrainingConfiguration, JSON) -> Bool,
+      read: @Sendable (TrainingConfiguration) -> JSON)
+    /// A flag that says what another key with one of two values says; nil says nothing.
+    case shorthand(of: String, on: JSON, off: JSON?)
+  }
+
+  /// The key's value in a configuration; nil for a shorthand, whose value another key has.
+  public func value(in configuration: TrainingConfiguration) -> JSON? {
+    if case .property(_, let read) = meaning { read(configuration) } else { nil }
   }
 
   /// All keys, in the order in which a table shows them.
   public static let all: [ConfigurationKey] = model + data + adapter + schedule + memory + records
+
+  private static let byName: [String: ConfigurationKey] = {
+    var table: [String: ConfigurationKey] = [:]
+    for key in all {
+      for name in [key.name] + key.aliases { table[name] = key }
+    }
+    return table
+  }()
+
+  /// - Throws: `.invalidConfiguration` with what to write instead, if anything can be said.
+  static func named(_ name: String, source: String) throws(SwiftletError) -> ConfigurationKey {
+    if let key = byName[name] { return key }
+    let suggestion = nearest(to: name, in: byName.keys).map { "Did you mean '\($0)'?" }
+    throw SwiftletError(
+      .invalidConfiguration, "\(source): unknown key '\(name)'",
+      remedy: replacements[name] ?? suggestion ?? "`swiftlet keys` lists all keys.")
+  }
 }
 
 typealias Property<Value> = WritableKeyPath<TrainingConfiguration, Value> & Sendable
@@ -30,6 +54,24 @@ typealias Property<Value> = WritableKeyPath<TrainingConfiguration, Value> & Send
 // MARK: - Kinds of values
 
 extension ConfigurationKey {
+  init(
+    name: String, aliases: [String] = [], help: String, expected: String,
+    apply: @escaping @Sendable (inout TrainingConfiguration, JSON) -> Bool,
+    read: @escaping @Sendable (TrainingConfiguration) -> JSON
+  ) {
+    self.init(
+      name: name, aliases: aliases, help: help, expected: expected,
+      meaning: .property(apply: apply, read: read))
+  }
+
+  static func shorthand(
+    _ name: String, of key: String, on: JSON, off: JSON? = nil
+  ) -> Self {
+    Self(
+      name: name, aliases: [], help: "\(key): \(on.string ?? on.text())", expected: "true or false",
+      meaning: .shorthand(of: key, on: on, off: off))
+  }
+
   static func text(_ name: String, _ aliases: String..., at path: Property<String>, _ help: String) -> Self {
     Self(
       name: name, aliases: aliases, help: help, expected: "a text",
@@ -51,15 +93,16 @@ extension ConfigurationKey {
       }, read: { $0[keyPath: path].map { .string($0) } ?? nil })
   }
 
-  /// One path or a list of them.
-  static func paths(_ name: String, _ aliases: String..., at path: Property<[String]>, _ help: String) -> Self
-  {
+  /// A text or a list of them, such as paths.
+  static func texts(
+    _ name: String, _ aliases: String..., of what: String, at path: Property<[String]>, _ help: String
+  ) -> Self {
     Self(
-      name: name, aliases: aliases, help: help, expected: "a path or a list of paths",
+      name: name, aliases: aliases, help: help, expected: "a \(what) or a list of them",
       apply: { configuration, value in
-        let paths = value.array?.compactMap(\.string) ?? value.string.map { [$0] } ?? []
-        configuration[keyPath: path] = paths
-        return !paths.isEmpty && paths.count == value.array?.count ?? 1
+        guard let texts = value.list(\.string) else { return false }
+        configuration[keyPath: path] = texts
+        return true
       }, read: { .array($0[keyPath: path].map { .string($0) }) })
   }
 
@@ -99,20 +142,22 @@ extension ConfigurationKey {
   }
 
   static func number(
-    _ name: String, _ aliases: String..., in range: ClosedRange<Double>, at path: Property<Double>,
-    _ help: String
+    _ name: String, _ aliases: String..., from least: Double = 0, to most: Double = .infinity,
+    at path: Property<Double>, _ help: String
   ) -> Self {
-    let limit = range.upperBound.isFinite ? " to \(range.upperBound)" : ""
+    let limit =
+      most.isFinite ? "from \(text(of: least)) to \(text(of: most))" : "of at least \(text(of: least))"
     return Self(
-      name: name, aliases: aliases, help: help, expected: "a number from \(range.lowerBound)\(limit)",
+      name: name, aliases: aliases, help: help, expected: "a number \(limit)",
       apply: { configuration, value in
-        // YAML 1.1 takes 2e-4 for a text.
-        guard let number = value.double ?? value.string.flatMap(Double.init), range.contains(number) else {
-          return false
-        }
+        guard let number = value.number, number >= least, number <= most else { return false }
         configuration[keyPath: path] = number
         return true
       }, read: { .double($0[keyPath: path]) })
+  }
+
+  private static func text(of number: Double) -> String {
+    Int(exactly: number).map(String.init) ?? "\(number)"
   }
 
   static func choice<Choice: RawRepresentable<String> & CaseIterable & Sendable>(
@@ -133,6 +178,19 @@ extension ConfigurationKey {
 }
 
 extension JSON {
+  /// A finite number. YAML 1.1 takes 2e-4 for a text.
+  var number: Double? {
+    let number = double ?? string.flatMap(Double.init)
+    return number.flatMap { $0.isFinite ? $0 : nil }
+  }
+
+  /// The values of a list, or of a single value as a list of one; nil when one is of another kind.
+  func list<Value>(_ value: (JSON) -> Value?) -> [Value]? {
+    let members = array ?? [self]
+    let values = members.compactMap(value)
+    return values.count == members.count ? values : nil
+  }
+
   /// A text, or a number or truth value as text: YAML does not know that a name was meant.
   fileprivate var scalarText: String? {
     switch self {

@@ -1,6 +1,7 @@
 import Basics
 import Compute
 import Models
+import OrderedCollections
 import Text
 
 extension ConfigurationKey {
@@ -9,27 +10,21 @@ extension ConfigurationKey {
       "model_name_or_path", "model", at: \.model, "GGUF file, model folder, or name of a model in the cache"),
     optionalText("adapter_name_or_path", at: \.adapter, "PEFT adapter to continue training"),
     choice("base_weights", at: \.baseWeights, "what frozen weights are held as; file: as they are stored"),
-    alias("load_in_4bit", of: .nf4, "base_weights: nf4"),
-    alias("load_in_8bit", of: .int8, "base_weights: int8"),
-    text("device", at: \.device, "auto, cpu or cuda:N"),
+    shorthand("load_in_4bit", of: "base_weights", on: "nf4"),
+    shorthand("load_in_8bit", of: "base_weights", on: "int8"),
+    choice("device", at: \.device, "where to compute"),
     choice(
       "dtype", "torch_dtype", at: \.precision, also: ["bf16": .bfloat16, "fp32": .float32, "f32": .float32],
       "type of the products"),
-    Self(
-      name: "bf16", aliases: [], help: "dtype: bfloat16", expected: "true or false",
-      apply: { configuration, value in
-        guard let flag = value.bool else { return false }
-        configuration.precision = flag ? .bfloat16 : .float32
-        return true
-      }, read: { _ in nil }),
+    shorthand("bf16", of: "dtype", on: "bfloat16", off: "float32"),
   ]
 
   static let data: [ConfigurationKey] = [
-    paths(
-      "train_file", "train_files", "dataset", at: \.trainFiles, "training data: .jsonl, .json, .csv, .tsv"),
-    paths("eval_file", "eval_files", at: \.evaluationFiles, "evaluation data"),
-    number(
-      "eval_split", in: 0...0.9, at: \.evaluationSplit, "share of the training data kept for evaluation"),
+    texts(
+      "train_file", "train_files", "dataset", of: "path", at: \.trainFiles,
+      "training data: .jsonl, .json, .csv, .tsv"),
+    texts("eval_file", "eval_files", of: "path", at: \.evaluationFiles, "evaluation data"),
+    number("eval_split", to: 0.9, at: \.evaluationSplit, "share of the training data kept for evaluation"),
     choice("dataset_format", at: \.datasetFormat, "how rows are laid out"),
     optionalText("dataset_template", at: \.datasetTemplate, "text with {columns} that a row becomes"),
     optionalText("response_template", at: \.responseTemplate, "text behind which the response begins"),
@@ -48,55 +43,49 @@ extension ConfigurationKey {
   static let adapter: [ConfigurationKey] = [
     choice("finetuning_type", at: \.fineTuning, "what is trained"),
     integer("r", "lora_r", "lora_rank", at: \.lora.r, "rank of the adapters"),
-    number("lora_alpha", in: 0...1e9, at: \.lora.alpha, "adapters are scaled by alpha / r"),
-    number("lora_dropout", in: 0...0.99, at: \.lora.dropout, "share of an adapter's inputs that is dropped"),
+    number("lora_alpha", at: \.lora.alpha, "adapters are scaled by alpha / r"),
+    number("lora_dropout", to: 0.99, at: \.lora.dropout, "share of an adapter's inputs that is dropped"),
     Self(
-      name: "target_modules", aliases: [], help: "layers that get an adapter",
-      expected: "\"all-linear\", a list of names or a regular expression",
+      name: "target_modules", help: "layers that get an adapter", expected: targetsExpected,
       apply: { configuration, value in
         guard let targets = LoRAConfiguration.Targets(value) else { return false }
         configuration.lora.targets = targets
         return true
       }, read: { $0.lora.targets.key }),
+    Self(
+      name: "exclude_modules", help: "of these, layers that get none", expected: targetsExpected,
+      apply: { configuration, value in
+        configuration.lora.exclusions = LoRAConfiguration.Targets(value)
+        return configuration.lora.exclusions != nil
+      }, read: { $0.lora.exclusions?.key ?? nil }),
     choice("bias", at: \.lora.bias, "biases that are trained too"),
     Self(
-      name: "layers_to_transform", aliases: [], help: "layers that get adapters",
-      expected: "a list of integers",
+      name: "layers_to_transform", help: "blocks whose layers get adapters; default: all",
+      expected: "an integer or a list of them",
       apply: { configuration, value in
-        let layers = value.array?.compactMap(\.int) ?? value.int.map { [$0] }
+        let layers = value.list(\.int)
         configuration.lora.layersToTransform = layers
-        return layers != nil && layers?.count == value.array?.count ?? 1
+        return layers?.allSatisfy { $0 >= 0 } ?? false
       }, read: { $0.lora.layersToTransform.map { .array($0.map { .int($0) }) } ?? nil }),
     flag("use_rslora", at: \.lora.usesRankStabilisedScale, "scale by alpha / sqrt(r)"),
-    Self(
-      name: "rank_pattern", aliases: [], help: "ranks of single layers", expected: "names and integers",
-      apply: { configuration, value in
-        guard let object = value.object, object.values.allSatisfy({ $0.int ?? 0 > 0 }) else { return false }
-        for (key, rank) in object { configuration.lora.rankPattern[key] = rank.int }
-        return true
-      },
-      read: { configuration in
-        .object(JSON.Object(uniqueKeysWithValues: configuration.lora.rankPattern.map { ($0, .int($1)) }))
-      }),
-    Self(
-      name: "alpha_pattern", aliases: [], help: "alphas of single layers", expected: "names and numbers",
-      apply: { configuration, value in
-        guard let object = value.object, object.values.allSatisfy({ $0.double != nil }) else { return false }
-        for (key, alpha) in object { configuration.lora.alphaPattern[key] = alpha.double }
-        return true
-      },
-      read: { configuration in
-        .object(JSON.Object(uniqueKeysWithValues: configuration.lora.alphaPattern.map { ($0, .double($1)) }))
-      }),
-    paths("modules_to_save", at: \.lora.modulesToSave, "modules trained whole: lm_head, embed_tokens"),
+    pattern(
+      "rank_pattern", at: \.lora.rankPattern, "ranks of single layers",
+      expected: "names, each with an integer",
+      parse: { $0.int.flatMap { $0 > 0 ? $0 : nil } }, json: { .int($0) }),
+    pattern(
+      "alpha_pattern", at: \.lora.alphaPattern, "alphas of single layers",
+      expected: "names, each with a number",
+      parse: { $0.number }, json: { .double($0) }),
+    texts(
+      "modules_to_save", of: "name", at: \.lora.modulesToSave, "modules trained whole: lm_head, embed_tokens"),
   ]
 
   static let schedule: [ConfigurationKey] = [
-    number("learning_rate", in: 0...10, at: \.run.learningRate, "peak of the learning rate"),
+    number("learning_rate", to: 10, at: \.run.learningRate, "peak of the learning rate"),
     choice("lr_scheduler_type", at: \.run.schedule, "its shape over the run"),
     integer("warmup_steps", from: 0, at: \.run.warmupSteps, "steps until the peak"),
-    number("warmup_ratio", in: 0...1, at: \.run.warmupRatio, "the same as a share of all steps"),
-    number("num_train_epochs", in: 0...1e6, at: \.run.epochs, "passes over the data"),
+    number("warmup_ratio", to: 1, at: \.run.warmupRatio, "the same as a share of all steps"),
+    number("num_train_epochs", at: \.run.epochs, "passes over the data"),
     optionalInteger("max_steps", at: \.run.maximumSteps, "updates; overrides num_train_epochs"),
     integer("per_device_train_batch_size", "batch_size", at: \.trainBatchSize, "rows of a micro-batch"),
     optionalInteger("per_device_eval_batch_size", at: \.evaluationBatchSize, "the same in evaluation"),
@@ -107,20 +96,22 @@ extension ConfigurationKey {
         "adamw": .adamW, "adamw_torch_fused": .adamW, "adamw_bnb_8bit": .adamW8bit,
         "paged_adamw_8bit": .adamW8bit,
       ], "optimiser"),
-    number("weight_decay", in: 0...10, at: \.run.optimizer.weightDecay, "decay, not of norms and biases"),
-    number("adam_beta1", in: 0...0.999999, at: \.run.optimizer.beta1, "decay of the first moment"),
-    number("adam_beta2", in: 0...0.999999, at: \.run.optimizer.beta2, "decay of the second moment"),
-    number("adam_epsilon", in: 1e-16...1, at: \.run.optimizer.epsilon, "added to the second moment's root"),
+    number("weight_decay", to: 10, at: \.run.optimizer.weightDecay, "decay, not of norms and biases"),
+    number("adam_beta1", to: 0.999999, at: \.run.optimizer.beta1, "decay of the first moment"),
+    number("adam_beta2", to: 0.999999, at: \.run.optimizer.beta2, "decay of the second moment"),
+    number(
+      "adam_epsilon", from: 1e-16, to: 1, at: \.run.optimizer.epsilon, "added to the second moment's root"),
     Self(
-      name: "max_grad_norm", aliases: [], help: "the gradient is scaled down to this norm; 0: never",
+      name: "max_grad_norm", help: "the gradient is scaled down to this norm; 0: never",
       expected: "a number of at least 0",
       apply: { configuration, value in
-        guard let norm = value.double, norm >= 0 else { return false }
+        guard let norm = value.number, norm >= 0 else { return false }
         configuration.run.optimizer.maximumNorm = norm == 0 ? nil : norm
         return true
       }, read: { .double($0.run.optimizer.maximumNorm ?? 0) }),
     Self(
-      name: "seed", aliases: [], help: "of everything random", expected: "an integer of at least 0",
+      name: "seed", aliases: ["random_state"], help: "of everything random",
+      expected: "an integer of at least 0",
       apply: { configuration, value in
         guard let seed = value.int, seed >= 0 else { return false }
         configuration.run.seed = UInt64(seed)
@@ -145,22 +136,26 @@ extension ConfigurationKey {
         return true
       }, read: { .string($0.run.checkpointing?.rawValue ?? "auto") }),
     Self(
-      name: "memory_budget", aliases: [], help: "memory for everything; the default is what is free",
+      name: "memory_budget", help: "memory for everything; the default is what is free",
       expected: "a size such as 12GB or 900MB",
       apply: { configuration, value in
-        configuration.run.memoryBudget = value.string.flatMap(bytes(in:)) ?? value.int
-        return configuration.run.memoryBudget ?? 0 > 0
+        guard let bytes = value.string.flatMap(bytes(in:)) ?? value.int, bytes > 0 else { return false }
+        configuration.run.memoryBudget = bytes
+        return true
       }, read: { $0.run.memoryBudget.map { .int($0) } ?? nil }),
   ]
 
   static let records: [ConfigurationKey] = [
     text("output_dir", at: \.run.outputFolder, "where adapter, checkpoints and logs go"),
+    flag(
+      "overwrite_output_dir", at: \.overwritesOutputFolder,
+      "begin anew in an output_dir that holds a run already"),
     integer("logging_steps", at: \.run.loggingSteps, "steps between entries of the log"),
     optionalInteger("eval_steps", at: \.run.evaluationSteps, "steps between evaluations; default: an epoch"),
     optionalInteger("save_steps", at: \.run.saveSteps, "steps between checkpoints; default: none"),
     optionalInteger("save_total_limit", at: \.run.savedCheckpoints, "checkpoints kept"),
     Self(
-      name: "resume_from_checkpoint", aliases: [], help: "checkpoint to continue; true: the newest",
+      name: "resume_from_checkpoint", help: "checkpoint to continue; true: the newest",
       expected: "true, false or a folder",
       apply: { configuration, value in
         switch value {
@@ -179,20 +174,22 @@ extension ConfigurationKey {
       }),
   ]
 
-  /// A flag that is another way to say `base_weights`.
-  private static func alias(_ name: String, of weights: BaseWeights, _ help: String) -> Self {
+  private static let targetsExpected = "\"all-linear\", a list of names or a regular expression"
+
+  /// Values for the layers whose names end in a key.
+  private static func pattern<Value: Sendable>(
+    _ name: String, at path: Property<OrderedDictionary<String, Value>>, _ help: String, expected: String,
+    parse: @escaping @Sendable (JSON) -> Value?, json: @escaping @Sendable (Value) -> JSON
+  ) -> Self {
     Self(
-      name: name, aliases: [], help: help, expected: "true or false",
-      apply: { configuration, value throws(SwiftletError) in
-        guard let flag = value.bool else { return false }
-        guard flag else { return true }
-        guard configuration.baseWeights == .file || configuration.baseWeights == weights else {
-          throw SwiftletError(
-            .invalidConfiguration, "\(name) contradicts base_weights: \(configuration.baseWeights.rawValue)")
-        }
-        configuration.baseWeights = weights
-        return true
-      }, read: { _ in nil })
+      name: name, help: help, expected: expected,
+      apply: { configuration, value in
+        guard let object = value.object else { return false }
+        var values: OrderedDictionary<String, Value> = [:]
+        for (layers, value) in object { values[layers] = parse(value) }
+        configuration[keyPath: path] = values
+        return values.count == object.count
+      }, read: { .object(JSON.Object(uniqueKeysWithValues: $0[keyPath: path].map { ($0, json($1)) })) })
   }
 
   /// "12GB", "1.5 GiB", "900MB": units of 1024.
@@ -203,8 +200,21 @@ extension ConfigurationKey {
     let powers = [
       "": 0, "B": 0, "K": 10, "KB": 10, "KIB": 10, "M": 20, "MB": 20, "MIB": 20, "G": 30, "GB": 30, "GIB": 30,
     ]
-    return powers[unit].map { Int(number * Double(1 << $0)) }
+    return powers[unit].flatMap { Int(exactly: (number * Double(1 << $0)).rounded()) }
   }
+}
+
+extension ConfigurationKey {
+  /// What to write instead of keys of transformers, PEFT and TRL that are not known here.
+  static let replacements = [
+    "dataset_text_field": "Use dataset_template, such as \"{text}\".",
+    "eval_strategy": "There is an evaluation after each epoch, or every eval_steps.",
+    "fp16": "Use dtype: bfloat16 or float32.",
+    "report_to": "Metrics always go to metrics.jsonl and trainer_state.json in output_dir.",
+    "save_strategy": "There is a checkpoint every save_steps; the end of a run is always saved.",
+    "use_dora": "DoRA is not supported: use_rslora is, and so are higher ranks.",
+    "use_peft": "Use finetuning_type: lora or full.",
+  ]
 }
 
 extension LoRAConfiguration.Targets {

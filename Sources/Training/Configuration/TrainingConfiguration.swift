@@ -20,6 +20,13 @@ public struct TrainingConfiguration: Sendable {
     case float32
   }
 
+  /// Where a run computes.
+  public enum Device: String, Sendable, CaseIterable {
+    /// The fastest that there is and that this version knows: the processor.
+    case auto
+    case cpu
+  }
+
   // MARK: Model
 
   /// A GGUF file, a folder, or the name of a model in the cache.
@@ -27,7 +34,7 @@ public struct TrainingConfiguration: Sendable {
   /// A PEFT adapter to continue training.
   public var adapter: String?
   public var baseWeights = BaseWeights.file
-  public var device = "auto"
+  public var device = Device.auto
   public var precision = Precision.auto
 
   // MARK: Data
@@ -61,6 +68,8 @@ public struct TrainingConfiguration: Sendable {
   public var trainBatchSize = 4
   public var evaluationBatchSize: Int?
   public var resume = Resume.no
+  /// Whether a run may begin anew in an output folder that holds one already.
+  public var overwritesOutputFolder = false
   public var run = TrainerSettings(outputFolder: "")
 
   /// Where a run begins.
@@ -77,75 +86,7 @@ public struct TrainingConfiguration: Sendable {
   }
 }
 
-// MARK: - From JSON and back
-
 extension TrainingConfiguration {
-  /// Reads a configuration file's content, then `overrides`, key by key.
-  ///
-  /// - Parameters:
-  ///   - values: an object of keys and values; null stands for the default.
-  ///   - source: what to name in errors: the file.
-  /// - Throws: `.invalidConfiguration` for an unknown key (with the nearest known), a wrong type or range, or keys
-  ///   that contradict each other.
-  public init(_ values: JSON, overrides: [(key: String, value: JSON)] = [], source: String)
-    throws(SwiftletError)
-  {
-    self.init()
-    guard let object = values.object else {
-      throw SwiftletError(.invalidConfiguration, "\(source): expected keys and values")
-    }
-    for (key, value) in object { try set(key, to: value, source: source) }
-    for (key, value) in overrides { try set(key, to: value, source: "--set") }
-    try validate(source)
-  }
-
-  private mutating func set(_ name: String, to value: JSON, source: String) throws(SwiftletError) {
-    guard let key = ConfigurationKey.named(name) else {
-      let suggestion = nearest(to: name, in: ConfigurationKey.all.flatMap { [$0.name] + $0.aliases })
-      throw SwiftletError(
-        .invalidConfiguration, "\(source): unknown key '\(name)'",
-        remedy: suggestion.map { "Did you mean '\($0)'?" } ?? "`swiftlet train --keys` lists all keys.")
-    }
-    if value.isNull { return }
-    guard try key.apply(&self, value) else {
-      throw SwiftletError(
-        .invalidConfiguration, "\(source): \(name) is \(value.text(.spaced)), expected \(key.expected)")
-    }
-  }
-
-  /// What can be checked without opening a file.
-  private func validate(_ source: String) throws(SwiftletError) {
-    func check(_ holds: Bool, _ what: String) throws(SwiftletError) {
-      if !holds { throw SwiftletError(.invalidConfiguration, "\(source): \(what)") }
-    }
-    try check(!model.isEmpty, "model_name_or_path is missing")
-    try check(!trainFiles.isEmpty, "train_file is missing")
-    try check(!run.outputFolder.isEmpty, "output_dir is missing")
-    try check(
-      datasetTemplate != nil || responseTemplate == nil, "response_template needs a dataset_template")
-    try check(
-      datasetTemplate == nil || datasetFormat == .auto,
-      "dataset_template and dataset_format exclude each other")
-    try check(
-      evaluationFiles.isEmpty || evaluationSplit == 0, "eval_file and eval_split exclude each other")
-    try check(
-      fineTuning == .lora || adapter == nil, "adapter_name_or_path needs finetuning_type: lora")
-    try check(
-      fineTuning == .lora || baseWeights != .nf4 && baseWeights != .int8,
-      "full fine-tuning trains float32 weights: base_weights cannot be \(baseWeights.rawValue)")
-  }
-
-  /// All keys that differ from their defaults, as a configuration file would hold them.
-  public var json: JSON {
-    let defaults = TrainingConfiguration()
-    var object: JSON.Object = [:]
-    for key in ConfigurationKey.all {
-      let value = key.read(self)
-      if value != key.read(defaults) { object[key.name] = value }
-    }
-    return .object(object)
-  }
-
   /// The row format that `dataset_format` and `dataset_template` name; nil to recognise it.
   public func rowFormat() throws(SwiftletError) -> RowFormat? {
     if let datasetTemplate {

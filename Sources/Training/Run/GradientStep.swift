@@ -13,6 +13,8 @@ public final class GradientStep {
   /// What each layer leaves for its backward pass.
   public let checkpointing: [Checkpointing]
   public let plan: Plan
+  /// Told how long each operation takes, when there is one.
+  public var timer: StepTimer?
   let device: DeviceBatch
   let arena: Buffer
   private let model: Decoder
@@ -79,7 +81,7 @@ public final class GradientStep {
         total = value
       }
     }
-    Step.run(plan, in: arena, on: backend) { s in
+    Step.run(plan, in: arena, on: backend, timer: timer) { s in
       model.lossAndGradients(
         device.batch(dropouts: dropouts), s, compute: compute, checkpointing: checkpointing,
         into: device.loss,

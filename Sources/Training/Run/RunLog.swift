@@ -6,17 +6,24 @@ import Foundation
 struct RunLog {
   private(set) var history: [JSON] = []
   private let metricsPath: String
+  private var isBegun = false
 
-  /// Continues `history`, or starts anew; lines after the last kept step are dropped from the file.
-  init(folder: String, history: [JSON] = []) throws(SwiftletError) {
+  /// - Parameter history: what is kept of an earlier run's entries.
+  init(folder: String, history: [JSON] = []) {
     metricsPath = folder + "/metrics.jsonl"
     self.history = history
-    let lines = history.map { $0.text(.spaced) + "\n" }.joined()
-    try write(lines, to: metricsPath)
+  }
+
+  /// Opens the file with the history in it and nothing else. Until then no byte of it changes: a plan alone must not
+  /// cost an earlier run its metrics.
+  mutating func begin() throws(SwiftletError) {
+    try write(history.map { $0.text(.spaced) + "\n" }.joined(), to: metricsPath)
+    isBegun = true
   }
 
   mutating func append(_ entry: JSON) throws(SwiftletError) {
     history.append(entry)
+    guard isBegun else { return }
     guard let file = FileHandle(forUpdatingAtPath: metricsPath) else {
       throw SwiftletError(.unwritable, "\(metricsPath): cannot be written")
     }

@@ -18,6 +18,11 @@ public final class Trainer {
   private let runner: StepRunner
   private let schedule: LearningRateSchedule
   public let outline: RunOutline
+  /// Told how long each operation of the training steps takes.
+  public var timer: StepTimer? {
+    get { runner.gradients.timer }
+    set { runner.gradients.timer = newValue }
+  }
 
   private var log: RunLog
   private var step = 0
@@ -64,10 +69,10 @@ public final class Trainer {
       step = checkpoint.step
       tokensSeen = state?["num_input_tokens_seen"]?.int ?? 0
     }
-    log = try RunLog(folder: settings.outputFolder, history: state?["log_history"]?.array ?? [])
+    log = RunLog(folder: settings.outputFolder, history: state?["log_history"]?.array ?? [])
     outline = runner.outline(
       fixed, totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: step,
-      trainedParameters: parameters.count)
+      trainedParameters: parameters.trainedCount)
   }
 
   // MARK: The loop
@@ -81,6 +86,7 @@ public final class Trainer {
   public func run(
     isInterrupted: () -> Bool = { false }, report: (TrainingEvent) throws -> Void = { _ in }
   ) throws -> RunReport {
+    try log.begin()
     try report(.began(outline))
     let clock = ContinuousClock()
     let start = clock.now

@@ -35,7 +35,9 @@ public struct SafetensorsFile: TensorStore {
     self.path = path
     self.metadata = metadata
     names = tensors.map(\.name)
-    self.tensors = Dictionary(uniqueKeysWithValues: tensors.map { ($0.name, $0) })
+    self.tensors = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    // Keys that differ in their bytes alone, as "é" can, are one name to everything behind this.
+    guard self.tensors.count == tensors.count else { throw Self.malformed(file, "two tensors have one name") }
   }
 
   public func tensor(_ name: String) -> StoredTensor? { tensors[name] }

@@ -1,0 +1,102 @@
+import ArgumentParser
+import Foundation
+import Swiftlet
+
+struct BenchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench", abstract: "Measures this machine.", subcommands: [BenchTrain.self])
+}
+
+/// The measure that the peers' scripts take: LoRA on every linear layer, random tokens, every position a label.
+struct BenchTrain: ReportingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "train", abstract: "Times training steps on random tokens; prints one JSON object.")
+
+  @Option(help: "GGUF file, model folder, or name of a model in the cache.") var model: String
+  @Option(help: "Tokens of a sequence.") var maxSeqLength: Count = 512
+  @Option(help: "Sequences of a step.") var batchSize: Count = 4
+  @Option(help: "Steps; the first is not counted in the median.") var steps: Count = 6
+  @Option(help: "Rank of the adapters.") var r: Count = 16
+  @Option(help: "Type of the products: auto, float32 or bfloat16.") var dtype = TrainingConfiguration
+    .Precision.auto
+  @Option(help: "Memory for everything, in MB; the default is what is free.") var memoryBudget: Int?
+  @Flag(help: "Add how long each operation takes, in a step.") var profile = false
+  var json: Bool { true }
+
+  func execute() throws {
+    let model = try LanguageModel(model)
+    var lora = LoRAConfiguration()
+    (lora.r, lora.alpha) = (r.value, Double(r.value))
+    try model.addLoRA(lora)
+    guard let parameters = model.parameters else { return }
+    let folder = FileManager.default.temporaryDirectory.path + "/swiftlet-bench-\(getpid())"
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    var settings = TrainerSettings(outputFolder: folder)
+    settings.compute = dtype.dtype
+    settings.schedule = .constant
+    settings.maximumSteps = steps.value
+    settings.memoryBudget = memoryBudget.map { $0 << 20 }
+    let plan = BatchPlan(
+      .random(
+        sequences: batchSize.value * steps.value, length: maxSeqLength.value,
+        vocabulary: 10..<Int32(min(49_000, model.tokenizer.vocabularySize))),
+      batchSize: batchSize.value, rowLength: maxSeqLength.value, isPacked: false, order: .fixed,
+      paddingID: model.text.paddingID)
+    let trainer = try Trainer(
+      model.decoder, training: parameters, on: plan, settings, backend: model.backend, saveModel: { _ in })
+    let timer = StepTimer()
+    if profile { trainer.timer = timer }
+    var seconds: [Double] = []
+    var firstStep = 0.0
+    let report = try trainer.run(report: { event in
+      guard case .step(let step) = event else { return }
+      if step.step == 1 { firstStep = ProcessInfo.processInfo.secondsSinceStart }
+      seconds.append(step.seconds)
+    })
+    let timed = seconds.count > 1 ? Array(seconds.dropFirst()) : seconds
+    let median = timed.sorted()[timed.count / 2]
+    let operations = timer.report.map { entry -> JSON in
+      [
+        "operation": .string(entry.operation), "ms": .double(1000 * entry.seconds / Double(seconds.count)),
+        "calls": .int(entry.calls / seconds.count),
+      ]
+    }
+    print(
+      JSON.object([
+        "machine": .string(model.backend.name), "model": .string(model.path),
+        "dtype": .string("\(settings.compute)"),
+        "seq": .int(maxSeqLength.value), "bs": .int(batchSize.value), "r": .int(r.value),
+        "step_s": .double(median),
+        "tok_s": .double(Double(batchSize.value * maxSeqLength.value) / median),
+        "first_step_s": .double(seconds[0]),
+        "first_from_start_s": .double(firstStep), "planned_mb": .int(report.memory.total >> 20),
+        "rss_mb": .int(report.peakResident >> 20), "loss": .double(report.loss),
+        "operations": profile ? .array(operations) : nil,
+      ]).text(.spaced))
+  }
+}
+
+extension TokenizedDataset {
+  /// Sequences of one length whose tokens are drawn at random, all of them trained.
+  fileprivate static func random(sequences: Int, length: Int, vocabulary: Range<Int32>) -> TokenizedDataset {
+    var generator = SystemRandomNumberGenerator()
+    return TokenizedDataset(
+      sequences: (0..<sequences).map { _ in
+        (0..<length).map { _ in Int32.random(in: vocabulary, using: &generator) }
+      })
+  }
+}
+
+extension ProcessInfo {
+  /// Seconds since the system started this process; 0 where it does not say.
+  fileprivate var secondsSinceStart: Double {
+    guard let stat = try? String(contentsOfFile: "/proc/self/stat", encoding: .utf8),
+      let uptime = try? String(contentsOfFile: "/proc/uptime", encoding: .utf8).split(separator: " ").first,
+      let now = Double(uptime)
+    else { return 0 }
+    // Fields 3 and on follow the program's name in parentheses; field 22 is the start in ticks after boot (proc(5)).
+    let fields = stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].split(separator: " ")
+    return (Double(fields[20]) ?? 0) > 0
+      ? now - (Double(fields[20]) ?? 0) / Double(sysconf(Int32(_SC_CLK_TCK))) : 0
+  }
+}
