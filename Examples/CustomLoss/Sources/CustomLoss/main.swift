@@ -42,7 +42,7 @@ let dataset = try TokenizedDataset.build(
   chatTemplate: model.chatTemplate, options: options)
 let data = BatchPlan(
   dataset, batchSize: 1, rowLength: length, isPacked: true, order: .shuffled(seed: 42),
-  paddingID: model.paddingID)
+  paddingID: model.text.paddingID)
 
 // The step, planned with our loss inside, and what updates the adapters.
 let step = try GradientStep(
