@@ -56,13 +56,15 @@ let package = Package(
       name: "ComputeTests", dependencies: ["Compute", "CKernels", "Basics", "SelfTest"],
       exclude: ["Fixtures"]),
     .testTarget(
-      name: "GenerationTests", dependencies: ["Generation", "Models", "Text", "Compute", "Basics"],
+      name: "GenerationTests",
+      dependencies: ["Generation", "Models", "Text", "Compute", "Basics", "TestSupport"],
       exclude: ["Fixtures"]),
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "Models", "Text", "Compute", "Basics", "TestSupport"]),
     .testTarget(name: "SwiftletTests", dependencies: ["Swiftlet", "TestSupport"]),
     .testTarget(name: "CLITests", dependencies: ["CLI", "Swiftlet", "TestSupport"], exclude: ["Fixtures"]),
-    .target(name: "TestSupport", dependencies: ["Basics", "Models"], path: "Tests/TestSupport"),
+    .target(
+      name: "TestSupport", dependencies: ["Basics", "Compute", "Models", "Text"], path: "Tests/TestSupport"),
     .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],

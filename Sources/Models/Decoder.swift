@@ -58,9 +58,14 @@ public struct Decoder {
   ///
   /// - Parameters:
   ///   - checkpointing: one entry a layer.
-  ///   - loss: (1, T) of the arithmetic type, written.
+  ///   - loss: (1, T) of the arithmetic type, written: each row's -logp of its label.
+  ///   - weigh: sets `batch.rowWeights` from `loss`, on the host, for a total that is no fixed sum of the rows'
+  ///     losses: rowWeight[t] = -dL/dlogp[t]. Logits are computed a second time then, as they are never kept. nil
+  ///     when the weights are known beforehand.
   public func lossAndGradients(
-    _ batch: TrainingBatch, _ s: Step, compute dtype: DType, checkpointing: [Checkpointing], into loss: Tensor
+    _ batch: TrainingBatch, _ s: Step, compute dtype: DType, checkpointing: [Checkpointing],
+    into loss: Tensor,
+    weigh: (() -> Void)? = nil
   ) {
     let lowest = lowestTrained
     var x = s.embedding(batch.ids, embedding, dtype: dtype.arithmetic)
@@ -70,7 +75,7 @@ public struct Decoder {
       layers.append(policy == .full ? .input(x) : .saved(saved.kept(policy)))
       x = y
     }
-    guard var dx = headGradient(x, batch, s, compute: dtype, into: loss) else { return }
+    guard var dx = headGradient(x, batch, s, compute: dtype, into: loss, weigh) else { return }
     for (block, state) in zip(blocks, layers).reversed() where block.layer >= lowest {
       let saved = state.saved { block.forward($0, batch.rows, s, compute: dtype).saved }
       let isLast = block.layer == lowest && embeddingGradient == nil
@@ -117,9 +122,17 @@ public struct Decoder {
   /// Loss and its gradient by the last block's output x (T, C); chunk by chunk, so that the gradient is there when
   /// the forward pass ends. nil when nothing below the head is trained.
   private func headGradient(
-    _ x: Tensor, _ batch: TrainingBatch, _ s: Step, compute dtype: DType, into loss: Tensor
+    _ x: Tensor, _ batch: TrainingBatch, _ s: Step, compute dtype: DType, into loss: Tensor,
+    _ weigh: (() -> Void)?
   ) -> Tensor? {
     let (_, hidden, rstd) = s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype)
+    if let weigh {
+      forEachHeadChunk(hidden, s) { rows, chunk in
+        let logits = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic).y
+        _ = s.crossEntropy(logits, labels: batch.labels.columns(rows), loss: loss.columns(rows))
+      }
+      s.host(reading: [loss, batch.labels], writing: [batch.rowWeights], weigh)
+    }
     let dHidden = s.make(x.rows, x.columns, dtype)
     forEachHeadChunk(hidden, s) { rows, chunk in
       let (logits, h) = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)

@@ -1,6 +1,7 @@
 import Basics
 import Compute
 import Models
+import TestSupport
 import Testing
 import Text
 

@@ -102,16 +102,3 @@ public enum TinyModel {
     ]
   }
 }
-
-/// Numbers in [-1, 1] (Steele et al., SplitMix64).
-private struct Noise {
-  var state: UInt64
-
-  mutating func next() -> Float {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return Float((z ^ (z >> 31)) >> 40) * 0x1p-23 - 1
-  }
-}

@@ -91,6 +91,13 @@ public final class Step {
     operation += 1
   }
 
+  /// One operation that the host computes, on tensors that outlive the step: `body` runs when the step does, after
+  /// all operations before it have ended, and may touch these tensors only.
+  public func host(reading inputs: [Tensor], writing outputs: [Tensor], _ body: () -> Void) {
+    precondition((inputs + outputs).allSatisfy { $0.slot == nil }, "the host reads no memory of the arena")
+    perform(inputs + outputs) { _ in body() }
+  }
+
   /// Keeps `tensor` alive up to here, for results that are read after the step.
   public func keep(_ tensor: Tensor) {
     perform([tensor]) { _ in }

@@ -26,29 +26,51 @@ public struct PackedBatch: Sendable, Equatable {
     _ dataset: TokenizedDataset, _ packing: Packing, rows: [Int?], paddingID: Int32
   ) {
     let size = rows.count * packing.capacity
-    inputIDs = Array(repeating: paddingID, count: size)
-    labels = Array(repeating: Self.ignoredLabel, count: size)
-    positions = Array(repeating: 0, count: size)
+    self.init(padding: size, paddingID)
     for (index, row) in rows.enumerated() {
       var at = index * packing.capacity
       if let row {
-        for sequence in packing[row] { append(dataset, dataset[Int(sequence)], &at) }
+        for sequence in packing[row] {
+          let place = dataset[Int(sequence)]
+          append(dataset.tokens[place], dataset.isTrained[place], &at)
+        }
       }
       let end = (index + 1) * packing.capacity
       if at < end { close(at..<end) }
     }
   }
 
-  private mutating func append(_ dataset: TokenizedDataset, _ source: Range<Int>, _ at: inout Int) {
-    let place = at..<at + source.count
-    for (target, token) in zip(place, source) {
-      inputIDs[target] = dataset.tokens[token]
-      if target > place.lowerBound, dataset.isTrained[token] {
-        labels[target - 1] = dataset.tokens[token]
+  /// Sequences of the caller's as a batch of one row, whose rest is padding.
+  ///
+  /// - Parameters:
+  ///   - sequences: tokens, and for each of them whether the loss counts it; never the first, which nothing predicts.
+  ///   - length: T, at least the sequences' sum.
+  public init(_ sequences: [(tokens: [Int32], isTrained: [Bool])], length: Int, paddingID: Int32) {
+    self.init(padding: length, paddingID)
+    var at = 0
+    for (tokens, isTrained) in sequences {
+      precondition(tokens.count == isTrained.count && at + tokens.count <= length)
+      append(tokens[...], isTrained[...], &at)
+    }
+    if at < length { close(at..<length) }
+  }
+
+  private init(padding size: Int, _ paddingID: Int32) {
+    inputIDs = Array(repeating: paddingID, count: size)
+    labels = Array(repeating: Self.ignoredLabel, count: size)
+    positions = Array(repeating: 0, count: size)
+  }
+
+  private mutating func append(_ tokens: ArraySlice<Int32>, _ isTrained: ArraySlice<Bool>, _ at: inout Int) {
+    let place = at..<at + tokens.count
+    for (target, (token, isTrained)) in zip(place, zip(tokens, isTrained)) {
+      inputIDs[target] = token
+      if target > place.lowerBound, isTrained {
+        labels[target - 1] = token
         labelCount += 1
       }
     }
-    tokenCount += source.count
+    tokenCount += tokens.count
     close(place)
     at = place.upperBound
   }

@@ -74,11 +74,17 @@ final class DeviceBatch {
     }
   }
 
-  /// The sum of all rows' losses after a step, added up in order.
-  var lossSum: Double {
+  /// Sets what each row's loss counts for.
+  func setWeights(_ values: some Sequence<Float>) { _ = weights.hostFloats.update(from: values) }
+
+  /// Each row's loss, once the step's head has computed it.
+  var losses: [Double] {
     switch loss.dtype {
-    case .f64: loss.hostDoubles.reduce(0, +)
-    default: loss.hostFloats.reduce(0) { $0 + Double($1) }
+    case .f64: Array(loss.hostDoubles)
+    default: loss.hostFloats.map(Double.init)
     }
   }
+
+  /// The sum of all rows' losses after a step, added up in order.
+  var lossSum: Double { losses.reduce(0, +) }
 }

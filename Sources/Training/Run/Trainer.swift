@@ -20,8 +20,8 @@ public final class Trainer {
   public let outline: RunOutline
   /// Told how long each operation of the training steps takes.
   public var timer: StepTimer? {
-    get { runner.timer }
-    set { runner.timer = newValue }
+    get { runner.gradients.timer }
+    set { runner.gradients.timer = newValue }
   }
 
   private var log: RunLog
@@ -139,8 +139,8 @@ public final class Trainer {
         return nil
       }
       let micro = step * settings.gradientAccumulation + index
-      loss += runner.train(
-        batch, labelWeight: weight, dropouts: Dropouts(seed: settings.seed, microBatch: micro))
+      loss += runner.gradients.run(
+        batch, scale: weight, dropouts: Dropouts(seed: settings.seed, microBatch: micro))
     }
     let rate = schedule.rate(after: step)
     let norm = optimizer.update(learningRate: rate)
@@ -277,7 +277,7 @@ extension StepRunner {
     memory.batch = batchBytes
     return RunOutline(
       totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: resumedFrom,
-      trainedParameters: trainedParameters, checkpointing: checkpointing, memory: memory,
+      trainedParameters: trainedParameters, checkpointing: gradients.checkpointing, memory: memory,
       predictedResident: ProcessMemory.resident + activationBytes + model.untouchedBytes)
   }
 }

@@ -5,9 +5,9 @@ import Models
 import Text
 
 /// Models small enough to be made in a test, by way of files like any other.
-enum TestModel {
+public enum TestModel {
   /// The families and settings in which cached and uncached rows could part.
-  enum Kind: String, CaseIterable, Sendable {
+  public enum Kind: String, CaseIterable, Sendable {
     case llama
     /// Queries see 5 keys.
     case mistralWindow
@@ -32,10 +32,10 @@ enum TestModel {
     }
   }
 
-  static let vocabulary = 61
+  public static let vocabulary = 61
 
   /// Weights at random, large enough that rows differ and attention is not flat.
-  static func random(_ kind: Kind, on backend: any Backend) throws -> Decoder {
+  public static func random(_ kind: Kind, on backend: any Backend) throws -> Decoder {
     var generator = Noise(state: 7)
     return try decoder(kind.config(vocabulary: vocabulary), on: backend) { name, count in
       if name.hasSuffix("norm.weight") { return (0..<count).map { _ in 1 + generator.next() / 4 } }
@@ -44,7 +44,9 @@ enum TestModel {
   }
 
   /// A model that counts: token i is followed by i + 1, whatever came before, with nearly all probability.
-  static func counting(_ vocabulary: Int, positions: Int = 400, on backend: any Backend) throws -> Decoder {
+  public static func counting(_ vocabulary: Int, positions: Int = 400, on backend: any Backend) throws
+    -> Decoder
+  {
     let hidden = max(vocabulary, 32)
     let config = Kind.llama.config(layers: 1, vocabulary: vocabulary, hidden: hidden, positions: positions)
     return try decoder(config, on: backend) { name, count in
@@ -98,10 +100,12 @@ enum TestModel {
 }
 
 /// Numbers in [-1, 1] (Steele et al., SplitMix64).
-struct Noise {
+public struct Noise {
   var state: UInt64
 
-  mutating func next() -> Float {
+  public init(state: UInt64) { self.state = state }
+
+  public mutating func next() -> Float {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state
     z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -112,7 +116,7 @@ struct Noise {
 
 extension Tokenizer {
   /// A tokenizer whose token i stands for the bytes `tokens[i]`; the last token is special and ends texts.
-  init(bytes tokens: [[UInt8]], end: String = "<end>") throws {
+  public init(bytes tokens: [[UInt8]], end: String = "<end>") throws {
     let spelled = tokens.map { String(String.UnicodeScalarView($0.map(Tokenizer.scalar))) }
     try self.init(
       gguf: GGUFVocabulary(
