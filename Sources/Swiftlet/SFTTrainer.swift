@@ -36,7 +36,7 @@ public final class SFTTrainer: Sendable {
   /// Opens model and data, plans the run and takes its memory.
   ///
   /// - Parameters:
-  ///   - model: opened already, perhaps with a device of the caller's; nil to open `configuration.model`.
+  ///   - configuration: what to train, on what and how.
   ///   - progress: told what is being done and how much of it, for long preparations.
   public convenience init(
     _ configuration: TrainingConfiguration, progress: @escaping @Sendable (Preparation) -> Void = { _ in }
@@ -55,6 +55,8 @@ public final class SFTTrainer: Sendable {
     try self.init(configuration, model: model, progress: progress)
   }
 
+  /// The same with a model that is open already, perhaps on a device of the caller's; `configuration.model` is not
+  /// read.
   public init(
     _ configuration: TrainingConfiguration, model: LanguageModel,
     progress: @escaping @Sendable (Preparation) -> Void = { _ in }

@@ -12,6 +12,7 @@ public struct TrainingData: Sendable {
   /// Reads and tokenises the files, or finds the result of an earlier time in the cache.
   ///
   /// - Parameters:
+  ///   - configuration: the files, how rows become tokens, and the batches' size.
   ///   - text: the model's, with the chat template that `configuration` names.
   ///   - progress: called with the rows done and the rows there are.
   public init(
