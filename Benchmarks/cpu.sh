@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Swiftlet beside transformers + peft on this machine's processor, in one run: LoRA r=16 on every linear layer of SmolLM2-135M,
-# 4 sequences of 512 random tokens a step. Prints a JSON line each, and the ratio; appends them to Benchmarks/results.
+# 4 sequences of 512 random tokens a step. Prints a JSON line each and appends them to Benchmarks/results.
 #
 # Python needs torch, transformers, peft and gguf: `python3 -m venv .venv && .venv/bin/pip install torch transformers peft gguf`.
 set -euo pipefail
@@ -19,12 +19,14 @@ record() { # command, JSON
 }
 
 record "swiftlet bench train" "$("${ours[@]}")"
-record "swiftlet bench train, memory budget 1100 MB" "$("${ours[@]}" --memory-budget 1100)"
+record "swiftlet bench train, memory budget 1000 MB" "$("${ours[@]}" --memory-budget 1000)"
 if ! "$python" -c 'import torch, transformers, peft, gguf' 2>/dev/null; then
   echo "The peer was NOT measured: $python lacks torch, transformers, peft or gguf (see the head of this script)." >&2
   exit 0
 fi
 for dtype in bfloat16 float32; do
-  record "Benchmarks/peer_cpu.py $dtype" "$("$python" Benchmarks/peer_cpu.py "$dtype" 512 4 4 "$model" 2>/dev/null | tail -n 1)"
+  folder=".build/peer-model-$dtype"
+  [ -d "$folder" ] || "$python" Benchmarks/peer_model.py "$model" "$dtype" "$folder" 2>/dev/null
+  record "Benchmarks/peer_cpu.py $dtype" "$("$python" Benchmarks/peer_cpu.py "$dtype" 512 4 4 "$folder" 2>/dev/null | tail -n 1)"
+  record "swiftlet bench train, again" "$("${ours[@]}")"
 done
-record "swiftlet bench train, again" "$("${ours[@]}")"

@@ -1,10 +1,9 @@
-"""Times LoRA fine-tuning steps of transformers + peft on the CPU: peer_cpu.py DTYPE SEQ BATCH STEPS MODEL.gguf
+"""Times LoRA fine-tuning steps of transformers + peft on the CPU: peer_cpu.py DTYPE SEQ BATCH STEPS FOLDER
 
 The same work as `swiftlet bench train`: r=16 on every linear layer, AdamW, random tokens, every position a label. Prints one
 JSON line; the first step is not counted in the median.
 """
 import json
-import os
 import resource
 import sys
 import time
@@ -15,8 +14,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 dtype, seq, batch, steps, path = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
-folder, name = os.path.split(path)
-model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=getattr(torch, dtype))
+model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
 modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 model = get_peft_model(model, LoraConfig(r=16, lora_alpha=16, target_modules=modules, task_type="CAUSAL_LM"))
 model.train()

@@ -63,7 +63,7 @@ struct BenchTrain: ReportingCommand {
     }
     print(
       JSON.object([
-        "machine": .string(model.backend.name), "model": .string(model.path),
+        "device": .string(model.backend.name), "model": .string(model.path),
         "dtype": .string("\(settings.compute)"),
         "seq": .int(maxSeqLength.value), "bs": .int(batchSize.value), "r": .int(r.value),
         "step_s": .double(median),
