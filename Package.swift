@@ -19,7 +19,7 @@ let package = Package(
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.4.0"),
   ],
   targets: [
-    .target(name: "CKernels", cSettings: [.define("_GNU_SOURCE")]),
+    .target(name: "CKernels", exclude: ["cuda"], cSettings: [.define("_GNU_SOURCE")]),
     .target(
       name: "Basics",
       dependencies: [.product(name: "OrderedCollections", package: "swift-collections")]),

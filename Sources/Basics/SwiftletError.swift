@@ -21,6 +21,8 @@ public struct SwiftletError: Error, Sendable, Equatable, CustomStringConvertible
     case invalidData = "invalid_data"
     /// A chat template failed to parse or run.
     case template
+    /// A device or a library that it needs is not there, or stopped working.
+    case unavailable
     /// Not enough memory, or none of the kind that is needed.
     case outOfMemory = "out_of_memory"
     /// The user interrupted the run.

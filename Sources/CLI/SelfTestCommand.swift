@@ -11,27 +11,27 @@ struct SelfTestCommand: ReportingCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func execute() throws {
-    let device = try Device.cpu()
+    let backend = try CPU()
     let line = ProgressLine()
     var failures: [OpFailure] = []
     for (index, operation) in OpCase.all.enumerated() {
       line.show("Checking", done: index + 1, of: OpCase.all.count, details: [operation.name])
       for dtype in operation.dtypes {
-        failures += try operation.checkReference(on: device, dtype, seed: seed)
+        failures += try operation.checkReference(on: backend, dtype, seed: seed)
       }
-      if operation.hasGradients { failures += try operation.checkGradients(on: device, seed: seed) }
+      if operation.hasGradients { failures += try operation.checkGradients(on: backend, seed: seed) }
     }
     line.leave(erasing: true)
     if json {
       print(
         JSON.object([
-          "device": .string(device.backend.name), "seed": .string("\(seed)"), "cases": .int(OpCase.all.count),
+          "device": .string(backend.name), "seed": .string("\(seed)"), "cases": .int(OpCase.all.count),
           "failures": .array(failures.map { .string($0.description) }),
         ]).text())
     } else {
       for failure in failures { print(failure) }
       print(
-        "\(device.backend.name): \(OpCase.all.count) operations, \(failures.count) failures (seed \(seed))")
+        "\(backend.name): \(OpCase.all.count) operations, \(failures.count) failures (seed \(seed))")
     }
     guard failures.isEmpty else {
       throw SwiftletError(

@@ -7,9 +7,9 @@ extension OpCase {
   /// with steps twice as long errs sixteen times as much, so that their difference bounds the error. Every
   /// element of the operand moves at once, by multiples of the grid its values lie on: float operands hold
   /// them exactly.
-  public func checkGradients(on device: Device, seed: UInt64) throws -> [OpFailure] {
+  public func checkGradients(on backend: any Backend, seed: UInt64) throws -> [OpFailure] {
     let operands = try HostOperands(self, .f64, seed: seed, forGradients: true)
-    let gradient = try PreparedCase(self, operands, on: device).run()
+    let gradient = try PreparedCase(self, operands, on: backend).run()
     var failures: [OpFailure] = []
     for (name, gradientName) in gradients.sorted(by: { $0.key < $1.key }) {
       guard let analytic = gradient.results[gradientName] else {
@@ -22,7 +22,7 @@ extension OpCase {
         let products = zip(analytic.elements, direction).map { $0 * $1 }
         let predicted = products.reduce(0, +)
         let magnitude = products.reduce(0) { $0 + abs($1) }
-        let (measured, error) = try derivative(of: operands, name, direction, on: device)
+        let (measured, error) = try derivative(of: operands, name, direction, on: backend)
         let tolerance = magnitude * (isFloat ? 0x1p-23 : 0x1p-30) + error
         if !(abs(predicted - measured) <= tolerance) {
           failures.append(
@@ -38,7 +38,7 @@ extension OpCase {
 
   /// The loss's slope along `direction`, and how far that may be wrong.
   private func derivative(
-    of operands: HostOperands, _ name: String, _ direction: [Double], on device: Device
+    of operands: HostOperands, _ name: String, _ direction: [Double], on backend: any Backend
   ) throws -> (slope: Double, error: Double) {
     let step = 0x1p-9
     var roundoff = 0.0
@@ -50,7 +50,7 @@ extension OpCase {
     }
     func loss(_ steps: Double) throws -> (value: Double, magnitude: Double) {
       let moved = operands.moved(name, by: steps * step, along: direction)
-      return self.loss(try PreparedCase(self, moved, on: device).run().results, operands)
+      return self.loss(try PreparedCase(self, moved, on: backend).run().results, operands)
     }
     let slope = (4 * central[0] - central[1]) / 3
     let coarser = (4 * central[1] - central[2]) / 3

@@ -3,7 +3,7 @@ import Compute
 extension OpCase {
   /// Compares two backends that must give the same bits, such as one on one thread and one on several.
   public func checkParity(
-    _ first: Device, _ second: Device, _ dtype: DType, seed: UInt64
+    _ first: any Backend, _ second: any Backend, _ dtype: DType, seed: UInt64
   ) throws -> [OpFailure] {
     let operands = try HostOperands(self, dtype, seed: seed)
     let one = try PreparedCase(self, operands, on: first).run()
@@ -15,7 +15,7 @@ extension OpCase {
         OpFailure(
           self, dtype, seed: seed,
           "\(name) differs in \(different.count) of \(elements.count) elements: \($0.0) on "
-            + "\(first.backend.name), \($0.1) on \(second.backend.name)")
+            + "\(first.name), \($0.1) on \(second.name)")
       }
     }
   }

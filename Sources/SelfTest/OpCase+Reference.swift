@@ -12,9 +12,9 @@ public struct OpFailure: Sendable, CustomStringConvertible {
 extension OpCase {
   /// Compares every result with the reference, within what rounding explains, and looks for writes to memory
   /// that is not the operation's.
-  public func checkReference(on device: Device, _ dtype: DType, seed: UInt64) throws -> [OpFailure] {
+  public func checkReference(on backend: any Backend, _ dtype: DType, seed: UInt64) throws -> [OpFailure] {
     let operands = try HostOperands(self, dtype, seed: seed)
-    let run = try PreparedCase(self, operands, on: device).run()
+    let run = try PreparedCase(self, operands, on: backend).run()
     let expected = reference(operands.values)
     var complaints = run.damage
     let names = Set(run.results.keys)

@@ -22,19 +22,19 @@ public struct OpSpeed: Sendable, CustomStringConvertible {
 extension OpCase {
   /// Runs the case again and again for about `duration`.
   public func measure(
-    on device: Device, _ dtype: DType, duration: Duration = .milliseconds(200)
+    on backend: any Backend, _ dtype: DType, duration: Duration = .milliseconds(200)
   ) throws -> OpSpeed {
-    let prepared = try PreparedCase(self, HostOperands(self, dtype, seed: 0), on: device)
+    let prepared = try PreparedCase(self, HostOperands(self, dtype, seed: 0), on: backend)
     let results = prepared.start().values.compactMap { $0 as? Tensor }
-    prepared.synchronize()
+    try prepared.synchronize()
     let bytes = results.reduce(prepared.bytes) { $0 + $1.rows * $1.columns * $1.dtype.size }
     let clock = ContinuousClock()
     let end = clock.now + duration
     var best = Double.infinity
     repeat {
-      let elapsed = clock.measure {
+      let elapsed = try clock.measure {
         _ = prepared.start()
-        prepared.synchronize()
+        try prepared.synchronize()
       }
       best = Swift.min(best, elapsed / .seconds(1))
     } while clock.now < end

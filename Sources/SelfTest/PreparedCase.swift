@@ -3,36 +3,36 @@ import Compute
 /// A case with its operands in a device's memory: NaN surrounds them and fills the arena.
 struct PreparedCase {
   private let operation: OpCase
-  private let device: Device
+  private let backend: any Backend
   private let memory: [String: OperandMemory]
   private let operands: Operands
   private let plan: Plan
   private let arena: Buffer
 
-  init(_ operation: OpCase, _ host: HostOperands, on device: Device) throws {
+  init(_ operation: OpCase, _ host: HostOperands, on backend: any Backend) throws {
     self.operation = operation
-    self.device = device
+    self.backend = backend
     var memory: [String: OperandMemory] = [:]
     for operand in operation.operands {
       if case .weight = operand.element { continue }
-      memory[operand.name] = try OperandMemory(operand, host, on: device)
+      memory[operand.name] = try OperandMemory(operand, host, on: backend)
     }
     self.memory = memory
     let operands = Operands(
       dtype: host.dtype, tensors: memory.mapValues(\.tensor), buffers: memory.mapValues(\.buffer),
-      weights: try host.weights.mapValues { try $0.upload(to: device) })
+      weights: try host.weights.mapValues { try $0.upload(to: backend) })
     self.operands = operands
-    plan = Step.plan(on: device.backend) { _ = Self.run(operation, $0, operands) }
-    arena = try device.upload([UInt8](repeating: poison, count: plan.bytes + guardBytes))
+    plan = Step.plan(on: backend) { _ = Self.run(operation, $0, operands) }
+    arena = try backend.upload([UInt8](repeating: poison, count: plan.bytes + guardBytes))
   }
 
   /// Starts the operation.
   func start() -> [String: any OpResult] {
-    Step.run(plan, in: arena, on: device.backend) { Self.run(operation, $0, operands) }
+    Step.run(plan, in: arena, on: backend) { Self.run(operation, $0, operands) }
   }
 
   /// Waits until everything that was started has ended.
-  func synchronize() { device.synchronize() }
+  func synchronize() throws { try backend.synchronize() }
 
   /// Bytes of all operands.
   var bytes: Int {
@@ -40,11 +40,11 @@ struct PreparedCase {
   }
 
   /// Runs the operation; what it left is the results, and what it did to memory that was not its own.
-  func run() -> (results: [String: Matrix<Double>], damage: [String]) {
+  func run() throws -> (results: [String: Matrix<Double>], damage: [String]) {
     var results: [String: Matrix<Double>] = [:]
     var damage: [String] = []
     let returned = start()
-    let arenaAfter = device.download(arena)
+    let arenaAfter = try backend.download(arena)
     if arenaAfter.suffix(guardBytes).contains(where: { $0 != poison }) {
       damage.append("wrote past the arena's end")
     }
@@ -56,7 +56,7 @@ struct PreparedCase {
       }
     }
     for (name, memory) in memory {
-      let after = device.download(memory.buffer)
+      let after = try backend.download(memory.buffer)
       if let complaint = memory.complaint(after) { damage.append("\(name): \(complaint)") }
       if memory.operand.isWritten { results[name] = memory.tensor.elements(in: after, of: memory.buffer) }
     }
@@ -84,7 +84,7 @@ private struct OperandMemory {
   private let rowStarts: [Int]
   private let rowBytes: Int
 
-  init(_ operand: Operand, _ host: HostOperands, on device: Device) throws {
+  init(_ operand: Operand, _ host: HostOperands, on backend: any Backend) throws {
     self.operand = operand
     let dtype = operand.element.dtype(host.dtype)
     // Multiples of 16 bytes, as the slices of a merged projection have.
@@ -104,7 +104,7 @@ private struct OperandMemory {
     self.rowStarts = rowStarts
     rowBytes = operand.columns * dtype.size
     before = bytes
-    buffer = try device.upload(bytes)
+    buffer = try backend.upload(bytes)
     tensor = Tensor(buffer, offset: guardBytes, rows: operand.rows, columns: width, dtype: dtype)
       .columns(margin..<margin + operand.columns)
   }

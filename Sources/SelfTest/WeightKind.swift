@@ -73,16 +73,16 @@ struct HostWeight {
   /// Every element, decoded one row at a time. (Decoding itself is checked against other projects' values in
   /// the tests of Compute's Quantization.)
   func decoded() throws -> Matrix<Double> {
-    let floats = try upload(to: .cpu(threads: 1)).floats()
+    let floats = try upload(to: CPU(threads: 1)).floats()
     return Matrix(rows: rows, columns: columns, elements: floats.map(Double.init))
   }
 
   /// The matrix in the device's memory.
-  func upload(to device: Device) throws -> Weight {
+  func upload(to backend: any Backend) throws -> Weight {
     let owner = Owner()
     func copy<T: BitwiseCopyable>(_ table: [T]) throws -> UnsafeRawPointer? {
       guard !table.isEmpty else { return nil }
-      let buffer = try device.upload(table.withUnsafeBytes(Array.init))
+      let buffer = try backend.upload(table.withUnsafeBytes(Array.init))
       owner.buffers.append(buffer)
       return UnsafeRawPointer(buffer.base)
     }

@@ -14,23 +14,23 @@ struct OpTests {
 
   @Test(arguments: OpCase.all)
   func reference(_ operation: OpCase) throws {
-    let device = try Device.cpu(threads: 2)
+    let backend = try CPU(threads: 2)
     for dtype in operation.dtypes {
-      let failures = try operation.checkReference(on: device, dtype, seed: seed)
+      let failures = try operation.checkReference(on: backend, dtype, seed: seed)
       #expect(failures.isEmpty)
     }
   }
 
   @Test(arguments: OpCase.all.filter(\.hasGradients))
   func gradients(_ operation: OpCase) throws {
-    let failures = try operation.checkGradients(on: .cpu(threads: 1), seed: seed)
+    let failures = try operation.checkGradients(on: CPU(threads: 1), seed: seed)
     #expect(failures.isEmpty)
   }
 
   /// No result depends on how work is split over threads.
   @Test(arguments: OpCase.all)
   func sameOnAnyNumberOfThreads(_ operation: OpCase) throws {
-    let (one, three) = (try Device.cpu(threads: 1), try Device.cpu(threads: 3))
+    let (one, three) = (try CPU(threads: 1), try CPU(threads: 3))
     for dtype in operation.dtypes {
       let failures = try operation.checkParity(one, three, dtype, seed: seed)
       #expect(failures.isEmpty)
@@ -38,9 +38,9 @@ struct OpTests {
   }
 
   @Test func speedCasesRun() throws {
-    let device = try Device.cpu()
+    let backend = try CPU()
     for operation in OpCase.all.prefix(3) {
-      #expect(try operation.measure(on: device, .f32, duration: .milliseconds(1)).seconds > 0)
+      #expect(try operation.measure(on: backend, .f32, duration: .milliseconds(1)).seconds > 0)
     }
   }
 }

@@ -37,6 +37,23 @@ public final class CPU: Backend {
 
   public func allocate(bytes: Int) throws(SwiftletError) -> Buffer { try Buffer(count: bytes) }
 
+  public var hasHostMemory: Bool { true }
+
+  public func write(
+    _ source: UnsafeRawBufferPointer, to target: UnsafeMutableRawPointer
+  ) throws(SwiftletError) {
+    UnsafeMutableRawBufferPointer(start: target, count: source.count).copyMemory(from: source)
+  }
+
+  public func read(
+    _ source: UnsafeRawPointer, into target: UnsafeMutableRawBufferPointer
+  ) throws(SwiftletError) {
+    target.copyMemory(from: UnsafeRawBufferPointer(start: source, count: target.count))
+  }
+
+  /// Operations end before they return.
+  public func synchronize() throws(SwiftletError) {}
+
   /// Calls `body` for each of `count` tasks, on all threads; `thread` is below `threads`.
   func tasks(_ count: Int, _ body: (_ task: Int, _ thread: Int) -> Void) {
     withoutActuallyEscaping(body) { body in

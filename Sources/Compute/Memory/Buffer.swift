@@ -6,7 +6,7 @@ import Basics
   import Darwin
 #endif
 
-/// A block of memory on the heap, freed with its last reference. Its contents start undefined.
+/// A block of memory, on the heap or on a device, freed with its last reference. Its contents start undefined.
 ///
 /// `Sendable` because it only hands out addresses: whoever writes through them sees to it that no one reads or
 /// writes the same bytes meanwhile.
@@ -15,9 +15,12 @@ public final class Buffer: @unchecked Sendable {
   public let base: UnsafeMutableRawPointer
   /// Size in bytes.
   public let count: Int
+  private let release: (UnsafeMutableRawPointer) -> Void
 
   private static let hugePage = 2 << 20
 
+  /// Memory on the heap.
+  ///
   /// - Throws: `.outOfMemory` when the system has no `count` bytes.
   public init(count: Int) throws(SwiftletError) {
     precondition(count >= 0)
@@ -32,14 +35,22 @@ public final class Buffer: @unchecked Sendable {
     #endif
     self.base = pointer
     self.count = count
+    release = { free($0) }
   }
 
-  /// The elements at byte `offset`, which must be a multiple of `T`'s alignment.
+  /// Memory that a device gave: `base` is an address of the device's.
+  init(base: UnsafeMutableRawPointer, count: Int, release: @escaping (UnsafeMutableRawPointer) -> Void) {
+    self.base = base
+    self.count = count
+    self.release = release
+  }
+
+  /// The elements of a buffer on the heap at byte `offset`, which must be a multiple of `T`'s alignment.
   public func pointer<T: BitwiseCopyable>(
     to type: T.Type = T.self, at offset: Int = 0
   ) -> UnsafeMutablePointer<T> {
     (base + offset).assumingMemoryBound(to: type)
   }
 
-  deinit { free(base) }
+  deinit { release(base) }
 }

@@ -14,6 +14,25 @@ public protocol Backend: AnyObject {
   /// Memory that outlives a step: arenas, parameters, caches. Its content is undefined.
   func allocate(bytes: Int) throws(SwiftletError) -> Buffer
 
+  /// Whether that memory is the host's own, so that the host may read and write it while no operation runs.
+  var hasHostMemory: Bool { get }
+
+  /// Copies host memory to the device's, in order with the operations that were started. The source may change as
+  /// soon as the call returns.
+  ///
+  /// - Throws: what failed on the device since the last call.
+  func write(_ source: UnsafeRawBufferPointer, to target: UnsafeMutableRawPointer) throws(SwiftletError)
+
+  /// Copies the device's memory to the host, after all operations that were started have ended.
+  ///
+  /// - Throws: what failed on the device since the last call.
+  func read(_ source: UnsafeRawPointer, into target: UnsafeMutableRawBufferPointer) throws(SwiftletError)
+
+  /// Waits for all operations that were started.
+  ///
+  /// - Throws: what failed on the device since the last call.
+  func synchronize() throws(SwiftletError)
+
   // Products
   func workspaceBytes(_ product: MatrixProduct) -> Int
   func run(_ product: MatrixProduct, workspace: Tensor?)

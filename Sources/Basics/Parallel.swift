@@ -1,4 +1,3 @@
-import Basics
 import Dispatch
 import Synchronization
 
@@ -6,7 +5,7 @@ import Synchronization
 ///
 /// When parts fail, the error of the one with the lowest index is thrown, as a loop would. Parts that wait for their
 /// turn are few: indices are handed out in ascending order.
-func inParallel<Value: Sendable, Part: Sendable>(
+public func inParallel<Value: Sendable, Part: Sendable>(
   _ count: Int, into initial: Value,
   part: @Sendable (Int) throws(SwiftletError) -> Part,
   add: @Sendable (inout Value, Part) -> Void

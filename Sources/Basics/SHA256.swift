@@ -2,7 +2,7 @@
 ///
 /// Caches are found by it: two inputs that share a hash would make a run train on the wrong tokens without a word, so
 /// that a hash without known collisions is worth its time (a fraction of what tokenising the same bytes takes).
-struct SHA256 {
+public struct SHA256 {
   /// The hash so far, section 6.2.
   private var state: [UInt32] = [
     0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
@@ -13,15 +13,17 @@ struct SHA256 {
   /// The message schedule of one block.
   private var schedule = [UInt32](repeating: 0, count: 64)
 
-  static func hash(_ bytes: some Sequence<UInt8>) -> [UInt8] {
+  public init() {}
+
+  public static func hash(_ bytes: some Sequence<UInt8>) -> [UInt8] {
     var hash = SHA256()
     hash.update(Array(bytes))
     return hash.finish()
   }
 
-  mutating func update(_ bytes: [UInt8]) { update(bytes.span) }
+  public mutating func update(_ bytes: [UInt8]) { update(bytes.span) }
 
-  mutating func update(_ bytes: Span<UInt8>) {
+  public mutating func update(_ bytes: Span<UInt8>) {
     byteCount += UInt64(bytes.count)
     var at = 0
     if !tail.isEmpty {
@@ -45,7 +47,7 @@ struct SHA256 {
   }
 
   /// The 32 bytes of the hash. Section 5.1.1: a bit, zeros, and the length in bits fill the last block.
-  mutating func finish() -> [UInt8] {
+  public mutating func finish() -> [UInt8] {
     let bits = byteCount * 8
     let zeros = (119 - Int(byteCount % 64)) % 64
     update([0x80] + [UInt8](repeating: 0, count: zeros) + bits.bigEndianBytes)

@@ -1,0 +1,31 @@
+// The CUDA sources as text, compiled into the library; NVRTC compiles them on the machine that runs them.
+#include "cuda_api.h"
+#include <string.h>
+
+#define BEGIN(name) static const char name[] = {
+#define END                                                                                                  \
+  , 0                                                                                                        \
+  }                                                                                                          \
+  ;
+
+BEGIN(common)
+#embed "cuda/common.cuh"
+END
+
+BEGIN(elementwise)
+#embed "cuda/elementwise.cu"
+END
+
+    static const struct {
+  const char *name, *text;
+} sources[] = {
+    {"common", common},
+    {"elementwise", elementwise},
+};
+
+const char *sw_cuda_source(const char *name) {
+  for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
+    if (strcmp(sources[i].name, name) == 0)
+      return sources[i].text;
+  return NULL;
+}

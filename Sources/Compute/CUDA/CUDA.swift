@@ -1,0 +1,193 @@
+import Basics
+import CKernels
+
+/// An NVIDIA GPU as a backend. Operations are started on one stream and end in that order; nothing waits for them but
+/// `read` and `synchronize`.
+///
+/// No operation throws: the first failure is kept, later operations are not started, and `read`, `write` and
+/// `synchronize` throw it.
+public final class CUDA: Backend {
+  let device: CUDADevice
+  let stream: UnsafeMutableRawPointer
+  private var modules: [KernelSource: UnsafeMutableRawPointer] = [:]
+  private var functions: [String: UnsafeMutableRawPointer] = [:]
+  private var failure: SwiftletError?
+
+  var driver: sw_cuda_driver { device.driver }
+  var libraries: CUDALibraries { device.libraries }
+
+  /// Takes a GPU into use and loads all kernels, from the cache or compiled now.
+  ///
+  /// - Parameters:
+  ///   - ordinal: which GPU, from 0.
+  ///   - libraries: see `CUDALibraries`.
+  ///   - kernelCache: folder of compiled kernels; nil to keep none.
+  /// - Throws: `.unavailable` or `.unsupported`, saying what is missing.
+  public init(
+    _ ordinal: Int = 0, libraries: CUDALibraries, kernelCache: String? = CUDA.defaultKernelCache
+  ) throws(SwiftletError) {
+    device = try CUDADevice(ordinal, libraries)
+    var stream: UnsafeMutableRawPointer?
+    let status = device.driver.cuStreamCreate(&stream, 1)  // CU_STREAM_NON_BLOCKING
+    guard status == 0, let stream else { throw device.error(status, "making a stream") }
+    self.stream = stream
+    try loadKernels(
+      KernelCompiler(libraries: libraries, architecture: device.architecture, cacheFolder: kernelCache))
+  }
+
+  public static var defaultKernelCache: String { KernelCompiler.defaultCacheFolder }
+
+  deinit {
+    device.makeCurrent()
+    _ = driver.cuStreamSynchronize(stream)
+    for module in modules.values { _ = driver.cuModuleUnload(module) }
+    _ = driver.cuStreamDestroy_v2(stream)
+  }
+
+  public var name: String {
+    "\(device.name) (cuda:\(device.ordinal), compute capability "
+      + "\(device.computeCapability.major).\(device.computeCapability.minor))"
+  }
+
+  // MARK: Memory
+
+  public var hasHostMemory: Bool { false }
+
+  /// - Throws: `.outOfMemory`, saying how much there is.
+  public func allocate(bytes: Int) throws(SwiftletError) -> Buffer {
+    device.makeCurrent()
+    var address: sw_device_address = 0
+    let status = driver.cuMemAlloc_v2(&address, max(bytes, 16))
+    guard status == 0, let base = UnsafeMutableRawPointer(bitPattern: UInt(address)) else {
+      let (free, total) = device.memory
+      throw status == 2
+        ? SwiftletError(
+          .outOfMemory,
+          "the GPU has no \(bytes >> 20) MB left: \(free >> 20) of its \(total >> 20) MB are free",
+          remedy:
+            "End what else uses it, or lower memory_budget, per_device_train_batch_size or max_seq_length.")
+        : device.error(status, "taking \(bytes) bytes of the GPU's memory")
+    }
+    let device = device
+    return Buffer(base: base, count: bytes) { base in
+      device.makeCurrent()
+      _ = device.driver.cuMemFree_v2(sw_device_address(UInt(bitPattern: base)))
+    }
+  }
+
+  public func write(
+    _ source: UnsafeRawBufferPointer, to target: UnsafeMutableRawPointer
+  ) throws(SwiftletError) {
+    guard source.count > 0 else { return }
+    start("copying to the GPU") {
+      $0.cuMemcpyHtoDAsync_v2(
+        sw_device_address(UInt(bitPattern: target)), source.baseAddress, source.count, stream)
+    }
+    // Memory that is not pinned is staged before the call returns: the source may change from here on.
+    if let failure { throw failure }
+  }
+
+  public func read(
+    _ source: UnsafeRawPointer, into target: UnsafeMutableRawBufferPointer
+  ) throws(SwiftletError) {
+    guard target.count > 0 else { return }
+    start("copying from the GPU") {
+      $0.cuMemcpyDtoHAsync_v2(
+        target.baseAddress, sw_device_address(UInt(bitPattern: source)), target.count, stream)
+    }
+    try synchronize()
+  }
+
+  public func synchronize() throws(SwiftletError) {
+    start("waiting for the GPU") { $0.cuStreamSynchronize(stream) }
+    if let failure { throw failure }
+  }
+
+  // MARK: Starting work
+
+  /// Calls the driver, unless something failed before; keeps the first failure.
+  func start(_ what: @autoclosure () -> String, _ call: (sw_cuda_driver) -> Int32) {
+    guard failure == nil else { return }
+    device.makeCurrent()
+    let status = call(driver)
+    if status != 0 { failure = device.error(status, what()) }
+  }
+
+  /// Keeps `error`, if it is the first.
+  func fail(_ error: SwiftletError) { failure = failure ?? error }
+
+  /// The blocks of a launch.
+  struct Grid {
+    var x: Int
+    var y = 1
+    var z = 1
+  }
+
+  /// Starts a kernel.
+  ///
+  /// - Parameters:
+  ///   - threads: of a block.
+  ///   - shared: bytes of dynamic shared memory.
+  ///   - arguments: as the kernel declares them: same sizes, same order.
+  func launch<each Argument: BitwiseCopyable>(
+    _ source: KernelSource, _ name: String, grid: Grid, threads: Int, shared: Int = 0,
+    _ arguments: repeat each Argument
+  ) {
+    guard failure == nil, grid.x > 0, grid.y > 0, grid.z > 0, let function = function(name, source) else {
+      return
+    }
+    if shared > 48 << 10 {
+      // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+      start("giving \(name) shared memory") { $0.cuFuncSetAttribute(function, 8, Int32(shared)) }
+    }
+    withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 16) { bytes in
+      withUnsafeTemporaryAllocation(of: UnsafeMutableRawPointer?.self, capacity: 32) { pointers in
+        var (offset, count) = (0, 0)
+        for argument in repeat each arguments {
+          let alignment = MemoryLayout.alignment(ofValue: argument)
+          offset = (offset + alignment - 1) / alignment * alignment
+          let place = bytes.baseAddress! + offset
+          withUnsafeBytes(of: argument) { place.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+          pointers[count] = place
+          offset += MemoryLayout.size(ofValue: argument)
+          count += 1
+        }
+        precondition(offset <= bytes.count && count <= pointers.count)
+        start("starting \(name)") {
+          $0.cuLaunchKernel(
+            function, UInt32(grid.x), UInt32(grid.y), UInt32(grid.z), UInt32(threads), 1, 1, UInt32(shared),
+            stream,
+            pointers.baseAddress, nil)
+        }
+      }
+    }
+  }
+
+  private func function(_ name: String, _ source: KernelSource) -> UnsafeMutableRawPointer? {
+    if let function = functions[name] { return function }
+    var function: UnsafeMutableRawPointer?
+    start("finding the kernel \(name)") { $0.cuModuleGetFunction(&function, modules[source], name) }
+    functions[name] = function
+    return function
+  }
+
+  private func loadKernels(_ compiler: KernelCompiler) throws(SwiftletError) {
+    for (source, cubin) in zip(KernelSource.allCases, try compiler.cubins()) {
+      var module: UnsafeMutableRawPointer?
+      let status = cubin.withUnsafeBytes { driver.cuModuleLoadData(&module, $0.baseAddress) }
+      guard status == 0 else { throw device.error(status, "loading the kernels of \(source.rawValue).cu") }
+      modules[source] = module
+    }
+  }
+}
+
+extension KernelCompiler {
+  /// All files' machine code, compiled side by side where it must be.
+  fileprivate func cubins() throws(SwiftletError) -> [[UInt8]] {
+    try inParallel(KernelSource.allCases.count, into: []) { index throws(SwiftletError) in
+      try cubin(KernelSource.allCases[index])
+    } add: {
+      $0.append($1)
+    }
+  }
+}

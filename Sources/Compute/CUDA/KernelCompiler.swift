@@ -1,0 +1,95 @@
+import Basics
+import CKernels
+import Foundation
+
+/// Compiles CUDA sources for one architecture, and keeps the results on disk.
+///
+/// `Sendable` because NVRTC compiles programs of several threads at once.
+struct KernelCompiler: Sendable {
+  let libraries: CUDALibraries
+  /// As NVRTC names it: sm_90a.
+  let architecture: String
+  /// Where compiled kernels are kept; nil to keep none.
+  let cacheFolder: String?
+
+  /// `~/.cache/swiftlet/kernels`, or where XDG_CACHE_HOME says.
+  static var defaultCacheFolder: String {
+    let environment = ProcessInfo.processInfo.environment
+    let base = environment["XDG_CACHE_HOME"] ?? (environment["HOME"] ?? "/tmp") + "/.cache"
+    return base + "/swiftlet/kernels"
+  }
+
+  /// The file's machine code, from the cache if it is there.
+  ///
+  /// - Throws: `.unavailable` with the compiler's message, which names the line.
+  func cubin(_ source: KernelSource) throws(SwiftletError) -> [UInt8] {
+    let path = cacheFolder.map { "\($0)/\(key(source)).cubin" }
+    if let path, let cached = FileManager.default.contents(atPath: path), !cached.isEmpty {
+      return Array(cached)
+    }
+    let cubin = try compile(source)
+    if let path, let cacheFolder {
+      // A cache that cannot be written costs time, nothing else.
+      try? FileManager.default.createDirectory(atPath: cacheFolder, withIntermediateDirectories: true)
+      try? Data(cubin).write(to: URL(filePath: path), options: .atomic)
+    }
+    return cubin
+  }
+
+  /// A hash of everything the machine code follows from.
+  private func key(_ source: KernelSource) -> String {
+    var (major, minor): (Int32, Int32) = (0, 0)
+    _ = libraries.nvrtc.nvrtcVersion(&major, &minor)
+    let text = [KernelSource.common, source.text, "\(options)", "\(major).\(minor)"].joined(separator: "\0")
+    let hash = SHA256.hash(text.utf8).prefix(12).map {
+      String($0 >> 4, radix: 16) + String($0 & 15, radix: 16)
+    }
+    return "\(source.rawValue)-\(architecture)-\(hash.joined())"
+  }
+
+  private var options: [String] {
+    ["--gpu-architecture=\(architecture)", "--std=c++17", "--extra-device-vectorization", "-default-device"]
+  }
+
+  private func compile(_ source: KernelSource) throws(SwiftletError) -> [UInt8] {
+    let nvrtc = libraries.nvrtc
+    var program: UnsafeMutableRawPointer?
+    let status = KernelSource.common.withCString { header in
+      "common.cuh".withCString { headerName in
+        let (headers, names) = ([Optional(header)], [Optional(headerName)])
+        return nvrtc.nvrtcCreateProgram(&program, source.text, "\(source.rawValue).cu", 1, headers, names)
+      }
+    }
+    guard status == 0, let program else {
+      throw SwiftletError(.unavailable, "NVRTC makes no program (error \(status))")
+    }
+    defer {
+      var program: UnsafeMutableRawPointer? = program
+      _ = nvrtc.nvrtcDestroyProgram(&program)
+    }
+    let arguments = options.map { strdup($0) }
+    defer { for argument in arguments { free(argument) } }
+    let result = nvrtc.nvrtcCompileProgram(
+      program, Int32(arguments.count), arguments.map { UnsafePointer($0) })
+    guard result == 0 else {
+      throw SwiftletError(
+        .unavailable, "\(source.rawValue).cu does not compile for \(architecture):\n\(log(of: program))",
+        remedy: "This is a defect, or NVRTC does not know the GPU: try \(CUDALibrary.nvrtc.remedy)")
+    }
+    var size = 0
+    _ = nvrtc.nvrtcGetCUBINSize(program, &size)
+    return [UInt8](unsafeUninitializedCapacity: size) { bytes, count in
+      count =
+        bytes.withMemoryRebound(to: CChar.self) { nvrtc.nvrtcGetCUBIN(program, $0.baseAddress) } == 0
+        ? size : 0
+    }
+  }
+
+  private func log(of program: UnsafeMutableRawPointer) -> String {
+    var size = 0
+    _ = libraries.nvrtc.nvrtcGetProgramLogSize(program, &size)
+    var log = [CChar](repeating: 0, count: size + 1)
+    _ = libraries.nvrtc.nvrtcGetProgramLog(program, &log)
+    return log.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+  }
+}
