@@ -6,9 +6,13 @@ import CKernels
 public final class CPU: Backend {
   let pool: OpaquePointer
   public let threads: Int
+  public let mergesLinears: Bool
 
-  /// - Parameter threads: nil for one per processor that this process may run on.
-  public init(threads: Int? = nil) throws(SwiftletError) {
+  /// - Parameters:
+  ///   - threads: nil for one per processor that this process may run on.
+  ///   - mergesLinears: false is faster, as no weight is then copied out of its file; true is what GPUs do.
+  public init(threads: Int? = nil, mergesLinears: Bool = false) throws(SwiftletError) {
+    self.mergesLinears = mergesLinears
     let wanted = threads ?? Int(sw_available_processors())
     guard wanted > 0 else {
       throw SwiftletError(.invalidConfiguration, "threads must be at least 1, not \(wanted)")
@@ -50,6 +54,8 @@ public final class CPU: Backend {
   ) throws(SwiftletError) {
     target.copyMemory(from: UnsafeRawBufferPointer(start: source, count: target.count))
   }
+
+  public func place(_ weight: Weight) throws(SwiftletError) -> Weight { weight }
 
   /// Operations end before they return.
   public func synchronize() throws(SwiftletError) {}

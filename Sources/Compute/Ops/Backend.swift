@@ -28,6 +28,11 @@ public protocol Backend: AnyObject {
   /// - Throws: what failed on the device since the last call.
   func read(_ source: UnsafeRawPointer, into target: UnsafeMutableRawBufferPointer) throws(SwiftletError)
 
+  /// The same matrix where the device's operations can read it: `weight` itself, or a copy.
+  ///
+  /// - Throws: `.outOfMemory`.
+  func place(_ weight: Weight) throws(SwiftletError) -> Weight
+
   /// Waits for all operations that were started.
   ///
   /// - Throws: what failed on the device since the last call.
@@ -36,6 +41,11 @@ public protocol Backend: AnyObject {
   // Products
   func workspaceBytes(_ product: MatrixProduct) -> Int
   func run(_ product: MatrixProduct, workspace: Tensor?)
+
+  /// Whether layers that share an input, and their adapters, are best computed as one product with a matrix that
+  /// `expand` writes anew each time; if not, part by part.
+  var mergesLinears: Bool { get }
+  func expand(_ layer: LinearExpansion, into out: Tensor)
 
   // Attention
   func workspaceBytes(_ attention: Attention) -> Int
