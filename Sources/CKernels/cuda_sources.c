@@ -2,30 +2,28 @@
 #include "cuda_api.h"
 #include <string.h>
 
-#define BEGIN(name) static const char name[] = {
-#define END                                                                                                  \
-  , 0                                                                                                        \
-  }                                                                                                          \
-  ;
-
-BEGIN(common)
+// clang-format off
+static const char common[] = {
 #embed "cuda/common.cuh"
-END
-
-BEGIN(elementwise)
+, 0};
+static const char elementwise[] = {
 #embed "cuda/elementwise.cu"
-END
+, 0};
+static const char expand[] = {
+#embed "cuda/expand.cu"
+, 0};
+// clang-format on
 
-    static const struct {
+static const struct {
   const char *name, *text;
 } sources[] = {
     {"common", common},
     {"elementwise", elementwise},
+    {"expand", expand},
 };
 
 const char *sw_cuda_source(const char *name) {
   for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
-    if (strcmp(sources[i].name, name) == 0)
-      return sources[i].text;
+    if (strcmp(sources[i].name, name) == 0) return sources[i].text;
   return NULL;
 }

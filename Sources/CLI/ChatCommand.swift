@@ -14,7 +14,8 @@ struct ChatCommand: ReportingCommand {
   func execute() throws {
     let model = try self.model.open()
     let generator = try Generator(
-      model.decoder, tokenizer: model.tokenizer, on: model.backend, compute: self.model.dtype.dtype)
+      model.decoder, tokenizer: model.tokenizer, on: model.backend,
+      compute: self.model.dtype.dtype(on: model.backend))
     var messages: [JSON] = system.map { [["role": "system", "content": .string($0)]] } ?? []
     while let line = ask(), !line.isEmpty {
       messages.append(["role": "user", "content": .string(line)])

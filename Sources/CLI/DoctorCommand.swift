@@ -45,8 +45,8 @@ struct DoctorCommand: ReportingCommand {
       Fact("device", .string(cpu.name)),
       Fact("threads", .int(cpu.threads), "\(cpu.threads) of \(process.processorCount) processors"),
       Fact(
-        "bfloat16", .bool(CPU.multipliesBF16),
-        CPU.multipliesBF16 ? "yes: dtype auto" : "no: dtype auto is float32"),
+        "bfloat16", .bool(cpu.multipliesBF16),
+        cpu.multipliesBF16 ? "yes: dtype auto" : "no: dtype auto is float32"),
       Fact("memory", .int(Int(process.physicalMemory)), Int(process.physicalMemory).megabytes),
       Fact("free_memory", free.map { .int($0) } ?? nil, free?.megabytes ?? "the system does not say"),
       Fact("gpu", false, "not used: this version computes on the processor; CUDA is not built in yet"),

@@ -26,7 +26,9 @@ struct EvaluateCommand: ReportingCommand {
       data, batchSize: batchSize.value, rowLength: maxSeqLength.value, isPacked: true, order: .fixed,
       paddingID: model.text.paddingID)
     let line = ProgressLine()
-    let report = try Evaluator(model.decoder, compute: self.model.dtype.dtype, on: model.backend).run(plan) {
+    let report = try Evaluator(
+      model.decoder, compute: self.model.dtype.dtype(on: model.backend), on: model.backend
+    ).run(plan) {
       line.show("Evaluating", done: $0, of: $1, details: [])
     }
     line.leave(erasing: true)

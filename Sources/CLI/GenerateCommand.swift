@@ -16,7 +16,8 @@ struct GenerateCommand: ReportingCommand {
   func execute() throws {
     let model = try self.model.open()
     let generator = try Generator(
-      model.decoder, tokenizer: model.tokenizer, on: model.backend, compute: self.model.dtype.dtype)
+      model.decoder, tokenizer: model.tokenizer, on: model.backend,
+      compute: self.model.dtype.dtype(on: model.backend))
     let tokens = try promptTokens(model)
     var generation = try generator.generate(tokens, sampling.options(for: model))
     var text = ""

@@ -7,15 +7,21 @@ struct ModelArguments: ParsableArguments {
   @Option(help: "PEFT adapter folder.") var adapter: String?
   @Option(help: "Type of the products: auto, float32 or bfloat16.") var dtype = TrainingConfiguration
     .Precision.auto
+  @Option(help: "Where to compute: auto, cpu, cuda or cuda:N.") var device = DeviceChoice.auto
 
   func open() throws -> LanguageModel {
-    let opened = try LanguageModel(model)
+    let opened = try LanguageModel(model, backend: device.open())
     if let adapter { try opened.loadAdapter(adapter) }
     return opened
   }
 }
 
 extension TrainingConfiguration.Precision: ExpressibleByArgument {}
+
+extension DeviceChoice: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+  public var defaultValueDescription: String { text }
+}
 
 /// A number of things, at least one.
 struct Count: ExpressibleByArgument, ExpressibleByIntegerLiteral {

@@ -174,7 +174,8 @@ public struct Block {
     _ dMiddle: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step, needsInputGradient: Bool
   ) -> Tensor? {
     let dMix = output.backward(
-      narrowed(dMiddle, for: output, like: saved.qkv, s), x: saved.mix, h: saved.hOutput, s, dropouts: rows.dropouts)!
+      narrowed(dMiddle, for: output, like: saved.qkv, s), x: saved.mix, h: saved.hOutput, s,
+      dropouts: rows.dropouts)!
     let dQKV = qkv.makeOutputGradient(saved.qkv.rows, saved.qkv.dtype, s)
     let (dQ, dK) = (dQKV.main.columns(queries), dQKV.main.columns(keys))
     s.attentionBackward(

@@ -38,8 +38,9 @@ public struct Decoder {
   }
 
   /// The final norm of the last block's output.
-  private func normalised(_ x: Tensor, _ s: Step, compute dtype: DType) -> (hidden: Linear.Operand, rstd: Tensor)
-  {
+  private func normalised(_ x: Tensor, _ s: Step, compute dtype: DType) -> (
+    hidden: Linear.Operand, rstd: Tensor
+  ) {
     let hidden = head.makeInput(x.rows, dtype, s)
     let (_, _, rstd) = s.rmsNorm(
       x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype, into: hidden.main)
@@ -154,7 +155,8 @@ public struct Decoder {
         logits, labels: labels, logsumexp: logsumexp, rowWeight: batch.rowWeights.columns(rows), output: dtype
       )
       _ = head.backward(
-        head.outputGradient(dLogits, s), x: chunk.main, h: chunk.side, s, dropouts: batch.rows.dropouts, into: dHidden.rows(rows))
+        head.outputGradient(dLogits, s), x: chunk.main, h: chunk.side, s, dropouts: batch.rows.dropouts,
+        into: dHidden.rows(rows))
     }
     guard lowestTrained < blocks.count || finalNorm.gradient != nil else { return nil }
     return s.rmsNormBackward(

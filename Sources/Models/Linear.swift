@@ -255,7 +255,11 @@ public struct Linear {
     if parts.count == 1 { return parts[0].bias }
     let joint = s.make(1, outputs, .f32)
     for (part, range) in zip(parts, columns) {
-      if let bias = part.bias { s.copy(bias, into: joint.columns(range)) } else { s.zero(joint.columns(range)) }
+      if let bias = part.bias {
+        s.copy(bias, into: joint.columns(range))
+      } else {
+        s.zero(joint.columns(range))
+      }
     }
     return joint
   }

@@ -49,7 +49,9 @@ public final class SFTTrainer: Sendable {
     where !FileManager.default.isReadableFile(atPath: path) {
       throw SwiftletError(.unreadable, "\(path): there is no such file, or it may not be read")
     }
-    let model = try LanguageModel(configuration.model, weights: configuration.baseWeights) {
+    let model = try LanguageModel(
+      configuration.model, weights: configuration.baseWeights, backend: configuration.device.open()
+    ) {
       progress(.loading(layer: $0, of: $1))
     }
     try self.init(configuration, model: model, progress: progress)
@@ -72,7 +74,7 @@ public final class SFTTrainer: Sendable {
       throw SwiftletError(.invalidConfiguration, "nothing of the model is trained")
     }
     var settings = configuration.run
-    settings.compute = configuration.precision.dtype
+    settings.compute = configuration.precision.dtype(on: model.backend)
     let trainer = try Trainer(
       model.decoder, training: parameters, on: data.training, evaluation: data.evaluation, settings,
       resume: Self.checkpoint(configuration), backend: model.backend,

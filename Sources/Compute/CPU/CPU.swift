@@ -37,9 +37,11 @@ public final class CPU: Backend {
   }
 
   /// Whether the processor multiplies bfloat16 itself: then that is twice as fast as float32, elsewhere slower.
-  public static var multipliesBF16: Bool { sw_gemm_isa(SW_BF16) != SW_ISA_PORTABLE }
+  public var multipliesBF16: Bool { sw_gemm_isa(SW_BF16) != SW_ISA_PORTABLE }
 
   public func allocate(bytes: Int) throws(SwiftletError) -> Buffer { try Buffer(count: bytes) }
+
+  public var availableMemory: Int? { ProcessMemory.available }
 
   public var hasHostMemory: Bool { true }
 
@@ -56,6 +58,8 @@ public final class CPU: Backend {
   }
 
   public func place(_ weight: Weight) throws(SwiftletError) -> Weight { weight }
+
+  public func record(_ body: () throws -> Void) throws -> (any Recording)? { nil }
 
   /// Operations end before they return.
   public func synchronize() throws(SwiftletError) {}

@@ -6,7 +6,5 @@ extension CUDA {
 }
 
 extension CUDA {
-  public var mergesLinears: Bool { true }
-  public func expand(_ layer: LinearExpansion, into out: Tensor) { preconditionFailure("TODO") }
-  public func place(_ weight: Weight) throws(SwiftletError) -> Weight { preconditionFailure("TODO") }
+  func dequantize(_ weight: Weight, into out: Tensor) { preconditionFailure("TODO") }
 }

@@ -3,6 +3,7 @@ import CKernels
 /// A CUDA source file of CKernels/cuda, by its name.
 enum KernelSource: String, CaseIterable {
   case elementwise
+  case expand
 
   /// The file's text, without `common.cuh`.
   var text: String { Self.text(rawValue) }

@@ -18,6 +18,9 @@ public struct Plan: Sendable {
   /// Every tensor starts at a multiple of so many bytes: a cache line here, what cuBLASLt and TMA want there.
   public static let alignment = 256
 
+  /// `bytes`, up to the next multiple of `alignment`.
+  static func aligned(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
+
   public internal(set) var slots: [Slot] = []
   /// Operations recorded.
   public internal(set) var operations = 0

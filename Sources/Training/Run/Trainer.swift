@@ -52,7 +52,7 @@ public final class Trainer {
       model, compute: settings.compute, lines: data.batchSize,
       evaluationLines: evaluation?.batchSize ?? data.batchSize,
       length: data.rowLength, checkpointing: settings.checkpointing,
-      arenaBudget: Self.budget(settings) - fixed.total, on: backend)
+      arenaBudget: Self.budget(settings, backend) - fixed.total, on: backend)
 
     let stepsPerEpoch =
       (data.batchesPerEpoch + settings.gradientAccumulation - 1) / settings.gradientAccumulation
@@ -263,8 +263,8 @@ public final class Trainer {
   }
 
   /// Without a budget, what is free with a tenth left for others.
-  private static func budget(_ settings: TrainerSettings) -> Int {
-    settings.memoryBudget ?? ProcessMemory.available.map { $0 / 10 * 9 } ?? .max / 2
+  private static func budget(_ settings: TrainerSettings, _ backend: any Backend) -> Int {
+    settings.memoryBudget ?? backend.availableMemory.map { $0 / 10 * 9 } ?? .max / 2
   }
 }
 
