@@ -12,15 +12,35 @@ BEGIN(common)
 #embed "cuda/common.cuh"
 END
 
+BEGIN(weights)
+#embed "cuda/weights.cuh"
+END
+
+BEGIN(dequantize)
+#embed "cuda/dequantize.cu"
+END
+
 BEGIN(elementwise)
 #embed "cuda/elementwise.cu"
+END
+
+BEGIN(matrix_product)
+#embed "cuda/matrix_product.cu"
+END
+
+BEGIN(quantize)
+#embed "cuda/quantize.cu"
 END
 
     static const struct {
   const char *name, *text;
 } sources[] = {
     {"common", common},
+    {"weights", weights},
+    {"dequantize", dequantize},
     {"elementwise", elementwise},
+    {"matrix_product", matrix_product},
+    {"quantize", quantize},
 };
 
 const char *sw_cuda_source(const char *name) {

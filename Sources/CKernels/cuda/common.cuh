@@ -43,8 +43,8 @@ DEVICE bf16 to_bf16(float value) {
 }
 
 template <typename T> DEVICE T from_float(float value);
-template <> DEVICE float from_float<float>(float value) { return value; }
-template <> DEVICE bf16 from_float<bf16>(float value) { return to_bf16(value); }
+template <> __device__ __forceinline__ float from_float<float>(float value) { return value; }
+template <> __device__ __forceinline__ bf16 from_float<bf16>(float value) { return to_bf16(value); }
 
 // MARK: Matrices
 

@@ -18,6 +18,13 @@ public struct Plan: Sendable {
   /// Every tensor starts at a multiple of so many bytes: a cache line here, what cuBLASLt and TMA want there.
   public static let alignment = 256
 
+  /// Takes `bytes` at the end of a layout of `size` bytes: returns their offset, a multiple of `alignment`.
+  static func place(_ bytes: Int, in size: inout Int) -> Int {
+    let offset = (size + alignment - 1) / alignment * alignment
+    size = offset + bytes
+    return offset
+  }
+
   public internal(set) var slots: [Slot] = []
   /// Operations recorded.
   public internal(set) var operations = 0
