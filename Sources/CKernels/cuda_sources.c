@@ -6,11 +6,23 @@
 static const char common[] = {
 #embed "cuda/common.cuh"
 , 0};
+static const char weights[] = {
+#embed "cuda/weights.cuh"
+, 0};
+static const char dequantize[] = {
+#embed "cuda/dequantize.cu"
+, 0};
 static const char elementwise[] = {
 #embed "cuda/elementwise.cu"
 , 0};
 static const char expand[] = {
 #embed "cuda/expand.cu"
+, 0};
+static const char matrix_product[] = {
+#embed "cuda/matrix_product.cu"
+, 0};
+static const char quantize[] = {
+#embed "cuda/quantize.cu"
 , 0};
 // clang-format on
 
@@ -18,8 +30,12 @@ static const struct {
   const char *name, *text;
 } sources[] = {
     {"common", common},
+    {"weights", weights},
+    {"dequantize", dequantize},
     {"elementwise", elementwise},
     {"expand", expand},
+    {"matrix_product", matrix_product},
+    {"quantize", quantize},
 };
 
 const char *sw_cuda_source(const char *name) {

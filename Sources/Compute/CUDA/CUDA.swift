@@ -10,6 +10,7 @@ import Synchronization
 public final class CUDA: Backend {
   let device: CUDADevice
   let stream: UnsafeMutableRawPointer
+  let gemms: GemmCache
   private var modules: [KernelSource: UnsafeMutableRawPointer] = [:]
   private var functions: [String: UnsafeMutableRawPointer] = [:]
   private(set) var failure: SwiftletError?
@@ -29,6 +30,7 @@ public final class CUDA: Backend {
     _ ordinal: Int = 0, libraries: CUDALibraries, kernelCache: String? = CUDA.defaultKernelCache
   ) throws(SwiftletError) {
     device = try CUDADevice(ordinal, libraries)
+    gemms = try GemmCache(device)
     var stream: UnsafeMutableRawPointer?
     let status = device.driver.cuStreamCreate(&stream, 1)  // CU_STREAM_NON_BLOCKING
     guard status == 0, let stream else { throw device.error(status, "making a stream") }
@@ -127,6 +129,9 @@ public final class CUDA: Backend {
     let status = call(driver)
     if status != 0 { failure = device.error(status, what()) }
   }
+
+  /// Whether something failed: nothing is started any more.
+  var hasFailed: Bool { failure != nil }
 
   /// Keeps `error`, if it is the first.
   func fail(_ error: SwiftletError) { failure = failure ?? error }

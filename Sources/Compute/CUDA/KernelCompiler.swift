@@ -40,7 +40,8 @@ struct KernelCompiler: Sendable {
   private func key(_ source: KernelSource) -> String {
     var (major, minor): (Int32, Int32) = (0, 0)
     _ = libraries.nvrtc.nvrtcVersion(&major, &minor)
-    let text = [KernelSource.common, source.text, "\(options)", "\(major).\(minor)"].joined(separator: "\0")
+    let headers = KernelHeader.allCases.map(\.text)
+    let text = (headers + [source.text, "\(options)", "\(major).\(minor)"]).joined(separator: "\0")
     let hash = SHA256.hash(text.utf8).prefix(12).map {
       String($0 >> 4, radix: 16) + String($0 & 15, radix: 16)
     }
@@ -54,12 +55,12 @@ struct KernelCompiler: Sendable {
   private func compile(_ source: KernelSource) throws(SwiftletError) -> [UInt8] {
     let nvrtc = libraries.nvrtc
     var program: UnsafeMutableRawPointer?
-    let status = KernelSource.common.withCString { header in
-      "common.cuh".withCString { headerName in
-        let (headers, names) = ([Optional(header)], [Optional(headerName)])
-        return nvrtc.nvrtcCreateProgram(&program, source.text, "\(source.rawValue).cu", 1, headers, names)
-      }
-    }
+    let headers = KernelHeader.allCases.map { strdup($0.text) }
+    let names = KernelHeader.allCases.map { strdup($0.fileName) }
+    defer { for text in headers + names { free(text) } }
+    let status = nvrtc.nvrtcCreateProgram(
+      &program, source.text, "\(source.rawValue).cu", Int32(headers.count),
+      headers.map { UnsafePointer($0) }, names.map { UnsafePointer($0) })
     guard status == 0, let program else {
       throw SwiftletError(.unavailable, "NVRTC makes no program (error \(status))")
     }

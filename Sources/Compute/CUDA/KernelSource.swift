@@ -2,19 +2,30 @@ import CKernels
 
 /// A CUDA source file of CKernels/cuda, by its name.
 enum KernelSource: String, CaseIterable {
+  case dequantize
   case elementwise
   case expand
+  case matrixProduct = "matrix_product"
+  case quantize
 
-  /// The file's text, without `common.cuh`.
-  var text: String { Self.text(rawValue) }
+  /// The file's text, without the headers it includes.
+  var text: String { cudaSource(rawValue) }
+}
 
-  /// What every file includes.
-  static var common: String { text("common") }
+/// A header of CKernels/cuda that any source file may include.
+enum KernelHeader: String, CaseIterable {
+  case common
+  case weights
 
-  private static func text(_ name: String) -> String {
-    guard let text = sw_cuda_source(name) else {
-      preconditionFailure("no CUDA source \(name) is compiled in")
-    }
-    return String(cString: text)
+  /// As `#include` names it.
+  var fileName: String { rawValue + ".cuh" }
+
+  var text: String { cudaSource(rawValue) }
+}
+
+private func cudaSource(_ name: String) -> String {
+  guard let text = sw_cuda_source(name) else {
+    preconditionFailure("no CUDA source \(name) is compiled in")
   }
+  return String(cString: text)
 }

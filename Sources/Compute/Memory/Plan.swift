@@ -21,6 +21,13 @@ public struct Plan: Sendable {
   /// `bytes`, up to the next multiple of `alignment`.
   static func aligned(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
 
+  /// Takes `bytes` at the end of a layout of `size` bytes: returns their offset, a multiple of `alignment`.
+  static func place(_ bytes: Int, in size: inout Int) -> Int {
+    let offset = aligned(size)
+    size = offset + bytes
+    return offset
+  }
+
   public internal(set) var slots: [Slot] = []
   /// Operations recorded.
   public internal(set) var operations = 0

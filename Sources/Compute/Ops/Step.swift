@@ -84,7 +84,7 @@ public final class Step {
         if let slot = tensor.slot { plan.slots[slot].lastUse = operation }
       }
     } else if let timer {
-      timer.measure(name) { body(workspace) }
+      timer.measure(name, on: backend) { body(workspace) }
     } else {
       body(workspace)
     }

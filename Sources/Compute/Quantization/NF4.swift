@@ -24,6 +24,14 @@ public enum NF4 {
     (scaleCount(elements: elements) + scalesPerBlock - 1) / scalesPerBlock
   }
 
+  /// What double quantisation takes off the scales before it rounds them: their mean.
+  ///
+  /// torch sums in float, in an order that depends on the machine; a double's mean is at most some units in the last
+  /// place from it.
+  static func nestedOffset(_ scales: some Collection<Float>) -> Float {
+    Float(scales.reduce(0.0) { $0 + Double($1) } / Double(scales.count))
+  }
+
   /// The scales of a matrix: the largest magnitude of each 64 elements.
   public enum Scales {
     case plain([Float])

@@ -99,9 +99,7 @@ public final class WeightConverter: @unchecked Sendable {
 
   /// Double quantisation: the scales less their mean, in 8 bits (QLoRA, section 3).
   private func nested(_ absmax: UnsafeBufferPointer<Float>) throws(SwiftletError) -> Weight {
-    // torch sums in float, in an order that depends on the machine; a double's mean is at most some units in
-    // the last place from it.
-    let offset = Float(absmax.reduce(0.0) { $0 + Double($1) } / Double(absmax.count))
+    let offset = NF4.nestedOffset(absmax)
     let codes = elements.base + (rows * columns + 1) / 2
     let nested = [Float](
       unsafeUninitializedCapacity: NF4.nestedScaleCount(elements: rows * columns)

@@ -59,7 +59,8 @@ extension OpCase {
         let dydh = v.dydh as Matrix<Uncertain>
         return [
           "e": e, "h": Matrix(rows, R) { i, j in .sum(inputs) { xh[i, $0] * e[out + j, $0] }.stored },
-          "y": Matrix(rows, out) { i, j in (.sum(inputs + R) { xh[i, $0] * e[j, $0] } + v.bias[0, j]).stored
+          "y": Matrix(rows, out) { i, j in
+            (.sum(inputs + R) { xh[i, $0] * e[j, $0] } + v.bias[0, j].stored).stored
           },
           "dh": Matrix(rows, R) { i, j in .sum(out) { dydh[i, $0] * e[$0, inputs + j] }.stored },
           "dx": Matrix(rows, inputs) { i, j in .sum(out + R) { dydh[i, $0] * e[$0, j] }.stored },
