@@ -120,6 +120,7 @@ private struct Loader {
     DispatchQueue.concurrentPerform(iterations: converter.pieces.count) { index in
       converter.convert(converter.pieces[index]) { weight.decode(row: $0, into: $1) }
     }
+    weight.forgetFile()
     return try converter.finish()
   }
 
