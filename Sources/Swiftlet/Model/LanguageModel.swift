@@ -77,7 +77,10 @@ extension LanguageModel {
   }
 
   /// Makes every weight trainable, as float32.
+  ///
+  /// - Throws: `.unsupported` when the result could not be saved.
   public func trainAllWeights() throws(SwiftletError) {
+    try decoder.checkSave(source: file)
     parameters = try decoder.trainAll(on: backend)
   }
 
