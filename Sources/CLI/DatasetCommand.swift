@@ -44,7 +44,7 @@ struct DatasetPreview: ReportingCommand {
     }
   }
 
-  /// Trained text green, or in brackets where there are no colours; what is cut off dim, or left out.
+  /// Trained text green, or in brackets where there are no colours; what is cut off dim, or only said.
   private func show(_ preview: RowPreview, _ place: String) {
     let terminal = Terminal.output
     print(terminal.styled("\(place): \(preview.tokenCount) tokens, \(preview.trainedCount) trained", .bold))
@@ -53,7 +53,7 @@ struct DatasetPreview: ReportingCommand {
       case .context: print(piece.text, terminator: "")
       case .trained:
         print(terminal.hasColour ? terminal.styled(piece.text, .green) : "[\(piece.text)]", terminator: "")
-      case .cut: print(terminal.hasColour ? terminal.styled(piece.text, .dim) : "", terminator: "")
+      case .cut: print(terminal.hasColour ? terminal.styled(piece.text, .dim) : " (cut here)", terminator: "")
       }
     }
     print("\n")

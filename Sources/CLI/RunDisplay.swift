@@ -49,7 +49,7 @@ final class RunDisplay: @unchecked Sendable {
       line.show(
         "Training", done: step.step, of: step.totalSteps,
         details: [
-          "loss \(decimal(step.loss, 4))", "\(Int(Double(step.tokens) / max(step.seconds, 1e-9))) tokens/s",
+          "loss \(decimal(step.loss, 4))", "\(Int(Double(step.tokens) / max(step.seconds, 1e-9))) tok/s",
           "ETA \(clockText(step.secondsLeft))", memory.megabytes,
         ])
     case .evaluated(let report):

@@ -39,9 +39,7 @@ struct TokenizeCommand: ReportingCommand {
 
   /// Only "\n" ends a line: other separators are for the tokenizer to see.
   private func lines() throws -> [String] {
-    guard let bytes = FileManager.default.contents(atPath: file) else {
-      throw SwiftletError(.unreadable, "\(file): cannot be read")
-    }
+    guard let bytes = FileManager.default.contents(atPath: file) else { throw SwiftletError.unreadable(file) }
     var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     if lines.last?.isEmpty == true { lines.removeLast() }
     return try lines.enumerated().map { index, line in

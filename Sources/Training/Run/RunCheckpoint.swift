@@ -109,9 +109,7 @@ struct RunCheckpoint {
       from: SafetensorsFile(path: folder + "/" + (isAdapter ? Self.adapterFile : Self.parametersFile)))
     try optimizer.load(from: folder + "/" + Self.optimizerFile)
     let path = folder + "/" + Self.stateFile
-    guard let bytes = FileManager.default.contents(atPath: path) else {
-      throw SwiftletError(.unreadable, "\(path): cannot be read")
-    }
+    guard let bytes = FileManager.default.contents(atPath: path) else { throw SwiftletError.unreadable(path) }
     return (try JSON(parsing: Array(bytes)), try losses())
   }
 
