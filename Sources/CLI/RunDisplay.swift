@@ -9,6 +9,7 @@ final class RunDisplay: @unchecked Sendable {
   private let line = ProgressLine()
   private var memory = 0
   private var outputFolder = ""
+  private var isWholeModel = false
 
   init(json: Bool) {
     self.json = json
@@ -28,6 +29,7 @@ final class RunDisplay: @unchecked Sendable {
     guard !json else { return }
     let (outline, data) = (trainer.outline, trainer.statistics)
     outputFolder = trainer.configuration.run.outputFolder
+    isWholeModel = trainer.configuration.fineTuning == .full
     note(
       "\(data.sequences) sequences\(data.aside), \(data.tokens) tokens, \(data.trainedTokens) of them trained;"
         + " \(decimal(100 * trainer.paddingShare, 1))% padding")
@@ -67,6 +69,9 @@ final class RunDisplay: @unchecked Sendable {
           + "\(Int(Double(report.tokens) / max(report.seconds, 1e-9))) tokens/s; "
           + "\(report.memory.total.megabytes) planned, \(report.peakResident.megabytes) resident at most")
       note("Saved in \(outputFolder)")
+      if isWholeModel, !FileManager.default.fileExists(atPath: outputFolder + "/tokenizer.json") {
+        note("To use it, put the original model's tokenizer.json there; a GGUF file does not hold it.")
+      }
     }
   }
 

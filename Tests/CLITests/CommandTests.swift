@@ -92,6 +92,16 @@ import Testing
     #expect(folder.has("run/adapter_model.safetensors"))
   }
 
+  /// A result that is cut off is an error, if not where the reader asked for no more.
+  @Test func knowsWhenTheResultIsLost() throws {
+    let full = try #require(FileHandle(forWritingAtPath: "/dev/full"))
+    let lost = try swiftlet.run(["keys", "--json"], outputTo: full)
+    #expect(lost.status == 1 && lost.errors.contains("not complete"), "\(lost.errors)")
+    let pipe = Pipe()
+    try pipe.fileHandleForReading.close()
+    #expect(try swiftlet.run(["keys", "--json"], outputTo: pipe).status == 0)
+  }
+
   @Test func plansWithoutATrace() throws {
     let plan = try swiftlet("plan", "c.yaml", "--json")
     #expect(plan.status == 0, "\(plan.errors)")
