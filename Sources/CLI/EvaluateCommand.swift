@@ -38,7 +38,8 @@ struct EvaluateCommand: ReportingCommand {
     } else {
       print(
         "loss \(decimal(report.loss, 4))  perplexity \(decimal(report.perplexity, 2))  "
-          + "\(report.labels) labels in \(data.count) sequences\(data.statistics.aside)")
+          + "\(counted(report.labels, "label")) in \(counted(data.count, "sequence"))\(data.statistics.aside)"
+      )
     }
   }
 }

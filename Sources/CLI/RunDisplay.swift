@@ -31,10 +31,10 @@ final class RunDisplay: @unchecked Sendable {
     outputFolder = trainer.configuration.run.outputFolder
     isWholeModel = trainer.configuration.fineTuning == .full
     note(
-      "\(data.sequences) sequences\(data.aside), \(data.tokens) tokens, \(data.trainedTokens) of them trained;"
+      "\(counted(data.sequences, "sequence"))\(data.aside), \(data.tokens) tokens, \(data.trainedTokens) of them trained;"
         + " \(decimal(100 * trainer.paddingShare, 1))% padding")
     note(
-      "\(outline.trainedParameters) trained parameters; \(outline.totalSteps) steps, \(outline.stepsPerEpoch) an epoch"
+      "\(outline.trainedParameters) trained parameters; \(counted(outline.totalSteps, "step")), \(outline.stepsPerEpoch) an epoch"
     )
     if outline.resumedFrom > 0 { note("Continuing after step \(outline.resumedFrom)") }
   }
@@ -65,7 +65,7 @@ final class RunDisplay: @unchecked Sendable {
     case .ended(let report):
       line.leave()
       note(
-        "\(report.steps) steps in \(clockText(report.seconds)), "
+        "\(counted(report.steps, "step")) in \(clockText(report.seconds)), "
           + "\(Int(Double(report.tokens) / max(report.seconds, 1e-9))) tokens/s; "
           + "\(report.memory.total.megabytes) planned, \(report.peakResident.megabytes) resident at most")
       note("Saved in \(outputFolder)")
