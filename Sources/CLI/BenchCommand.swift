@@ -12,13 +12,12 @@ struct BenchTrain: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "train", abstract: "Times training steps on random tokens; prints one JSON object.")
 
-  @Option(help: "GGUF file, model folder, or name of a model in the cache.") var model: String
+  @OptionGroup var model: ModelName
   @Option(help: "Tokens of a sequence.") var maxSeqLength: Count = 512
   @Option(help: "Sequences of a step.") var batchSize: Count = 4
   @Option(help: "Steps; the first is not counted in the median.") var steps: Count = 6
   @Option(help: "Rank of the adapters.") var r: Count = 16
-  @Option(help: "Type of the products: auto, float32 or bfloat16.") var dtype = TrainingConfiguration
-    .Precision.auto
+  @Option(help: "Type of the products.") var dtype = TrainingConfiguration.Precision.auto
   @Option(help: "Where to compute: auto, cpu, cuda or cuda:N.") var device = DeviceChoice.auto
   @Option(help: "What frozen weights are held as: file, float32, bfloat16, nf4 or int8.")
   var weights = BaseWeights.file
@@ -32,7 +31,7 @@ struct BenchTrain: ReportingCommand {
   var json: Bool { true }
 
   func execute() throws {
-    let model = try LanguageModel(model, weights: weights, backend: device.open())
+    let model = try LanguageModel(model.name, weights: weights, backend: device.open())
     var lora = LoRAConfiguration()
     (lora.r, lora.alpha) = (r.value, Double(r.value))
     try model.addLoRA(lora)

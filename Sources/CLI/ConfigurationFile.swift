@@ -16,7 +16,7 @@ struct ConfigurationArguments: ParsableArguments {
   /// Paths in the file are relative to the working directory, as in transformers' scripts.
   func load() throws -> TrainingConfiguration {
     guard let bytes = FileManager.default.contents(atPath: config) else {
-      throw SwiftletError(.unreadable, "\(config): cannot be read")
+      throw SwiftletError.unreadable(config)
     }
     guard let text = String(validating: bytes, as: UTF8.self) else {
       throw SwiftletError(.malformedFile, "\(config): is not UTF-8")

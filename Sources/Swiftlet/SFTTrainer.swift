@@ -47,7 +47,7 @@ public final class SFTTrainer: Sendable {
     try Trainer.makeWritable(configuration.run.outputFolder)
     for path in configuration.trainFiles + configuration.evaluationFiles
     where !FileManager.default.isReadableFile(atPath: path) {
-      throw SwiftletError(.unreadable, "\(path): there is no such file, or it may not be read")
+      throw SwiftletError.unreadable(path)
     }
     let model = try LanguageModel(
       configuration.model, weights: configuration.baseWeights, backend: configuration.device.open()

@@ -77,7 +77,7 @@ struct SFTTrainerTests {
   @Test(
     arguments: [
       (["eval_split": 0.01], "leaves 20 to train on and 0"), (["max_seq_length": 257], "256 tokens"),
-      (["train_file": "none.jsonl"], "none.jsonl"),
+      (["train_file": "none.jsonl"], "none.jsonl: cannot be read: No such file"),
       (["resume_from_checkpoint": "nowhere"], "nowhere"), (["chat_template": "none.jinja"], "none.jinja"),
       (["dataset_format": "alpaca"], "line 1"), (["adapter_name_or_path": "nowhere"], "adapter_config.json"),
       (["max_seq_length": 4], "none is left"), (["memory_budget": "1KB"], "memory budget"),

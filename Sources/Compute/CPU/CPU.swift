@@ -57,7 +57,15 @@ public final class CPU: Backend {
     target.copyMemory(from: UnsafeRawBufferPointer(start: source, count: target.count))
   }
 
-  public func place(_ weight: Weight) throws(SwiftletError) -> Weight { weight }
+  public func place(_ weight: Weight, as target: WeightConverter.Target?) throws(SwiftletError) -> Weight {
+    guard let target else { return weight }
+    let converter = try WeightConverter(rows: weight.rows, columns: weight.columns, to: target)
+    tasks(converter.pieces.count) { task, _ in
+      converter.convert(converter.pieces[task]) { weight.decode(row: $0, into: $1) }
+    }
+    weight.forgetFile()
+    return try converter.finish()
+  }
 
   public func record(_ body: () throws -> Void) throws -> (any Recording)? { nil }
 

@@ -2,8 +2,13 @@ import Basics
 import CKernels
 
 extension CUDA {
+  public func place(_ weight: Weight, as target: WeightConverter.Target?) throws(SwiftletError) -> Weight {
+    let copy = try copy(weight)
+    return try target.map { target throws(SwiftletError) in try quantize(copy, to: target) } ?? copy
+  }
+
   /// Copies a weight of the host's and its tables to the GPU, into one piece of memory.
-  public func place(_ weight: Weight) throws(SwiftletError) -> Weight {
+  private func copy(_ weight: Weight) throws(SwiftletError) -> Weight {
     var layout = weight.layout
     let pieces = weight.pieces
     let memory = try allocate(bytes: pieces.reduce(0) { $0 + Plan.aligned($1.bytes) })

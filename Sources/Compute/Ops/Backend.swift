@@ -34,10 +34,11 @@ public protocol Backend: AnyObject {
   /// - Throws: what failed on the device since the last call.
   func read(_ source: UnsafeRawPointer, into target: UnsafeMutableRawBufferPointer) throws(SwiftletError)
 
-  /// The same matrix where the device's operations can read it: `weight` itself, or a copy.
+  /// A matrix of the host's where the device's operations can read it, in another format if one is given: `weight`
+  /// itself, or a copy. What reading it from a mapped file has cost is given back, where it is copied.
   ///
   /// - Throws: `.outOfMemory`.
-  func place(_ weight: Weight) throws(SwiftletError) -> Weight
+  func place(_ weight: Weight, as target: WeightConverter.Target?) throws(SwiftletError) -> Weight
 
   /// Waits for all operations that were started.
   ///

@@ -70,7 +70,7 @@ public struct TrainingConfiguration: Sendable {
   /// Where a run begins.
   public enum Resume: Sendable, Equatable {
     case no
-    /// The newest checkpoint in the output folder, if there is one.
+    /// The newest checkpoint in the output folder; it is an error when there is none.
     case newest
     case folder(String)
   }
