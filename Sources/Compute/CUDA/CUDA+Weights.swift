@@ -15,11 +15,24 @@ extension CUDA {
     var offset = 0
     for piece in pieces {
       guard let source = piece.source(layout) else { preconditionFailure("a weight lacks a table") }
-      try write(UnsafeRawBufferPointer(start: source, count: piece.bytes), to: memory.base + offset)
+      try upload(UnsafeRawBufferPointer(start: source, count: piece.bytes), to: memory.base + offset)
       piece.move(&layout, UnsafeRawPointer(memory.base + offset))
       offset += Plan.aligned(piece.bytes)
     }
+    weight.forgetFile()
     return Weight(layout: layout, owner: memory)
+  }
+}
+
+extension CUDA {
+  /// `write` for much at once.
+  private func upload(
+    _ source: UnsafeRawBufferPointer, to target: UnsafeMutableRawPointer
+  ) throws(SwiftletError) {
+    guard source.count >= 1 << 20 else { return try write(source, to: target) }
+    let stage = try uploadStage()
+    start("copying to the GPU") { _ in stage.copy(source, to: target, on: stream) }
+    if let failure { throw failure }
   }
 }
 

@@ -15,6 +15,7 @@ public final class CUDA: Backend {
   private var functions: [String: UnsafeMutableRawPointer] = [:]
   private(set) var failure: SwiftletError?
   private let ledger = Ledger()
+  private var stage: UploadStage?
 
   var driver: sw_cuda_driver { device.driver }
   var libraries: CUDALibraries { device.libraries }
@@ -118,6 +119,14 @@ public final class CUDA: Backend {
   public func synchronize() throws(SwiftletError) {
     start("waiting for the GPU") { $0.cuStreamSynchronize(stream) }
     if let failure { throw failure }
+  }
+
+  /// What large copies to the GPU go through; made with the first of them.
+  func uploadStage() throws(SwiftletError) -> UploadStage {
+    if let stage { return stage }
+    let made = try UploadStage(device)
+    stage = made
+    return made
   }
 
   // MARK: Starting work
