@@ -25,7 +25,7 @@ extension CUDA {
       } else {
         right = term.right.tensor(term.left.dtype)
       }
-      var gemm = product.gemm(term.left, right, into: sums)
+      var gemm = product.gemm(term.left, right, transposed: term.right.isTransposed, into: sums)
       gemm.alpha = product.alpha * term.scale
       if index > 0 { (gemm.bias, gemm.addend) = (nil, gemm.out) }
       run(gemm, workspace: workspace)
@@ -53,7 +53,8 @@ extension CUDA {
         into: term.right.isTransposed ? right.columns(range) : right.rows(range))
       start = range.upperBound
     }
-    run(product.gemm(left, right, into: sums), workspace: workspace)
+    run(
+      product.gemm(left, right, transposed: first.right.isTransposed, into: sums), workspace: workspace)
   }
 
   /// out = sums + bias + addend
@@ -70,16 +71,16 @@ extension CUDA {
 }
 
 extension MatrixProduct {
-  /// The product with `right`, which lies as the terms' right operands do. Into `sums`, what `out` gets besides is
-  /// left to its last step.
-  fileprivate func gemm(_ left: Tensor, _ right: Tensor, into sums: Tensor?) -> Gemm {
-    let isRightTransposed = terms[0].right.isTransposed
+  /// left * right, `right` lying as (n, k) when transposed. Into `sums`, what `out` gets besides is left to its
+  /// last step.
+  fileprivate func gemm(
+    _ left: Tensor, _ right: Tensor, transposed isRightTransposed: Bool, into sums: Tensor?
+  ) -> Gemm {
     let (bias, addend) = sums == nil ? (bias, addend) : (nil, nil)
     guard outTransposed else {
       return Gemm(
         a: left, aTransposed: leftTransposed, b: right, bTransposed: isRightTransposed, alpha: alpha,
-        bias: bias,
-        addend: addend, out: sums ?? out)
+        bias: bias, addend: addend, out: sums ?? out)
     }
     // outᵀ = rightᵀ leftᵀ
     precondition(bias == nil && sums == nil)
