@@ -35,6 +35,7 @@ format: ## formats everything
 docs: ## the library's documentation, in .build/documentation
 	$(SWIFT) package --allow-writing-to-directory .build/documentation generate-documentation \
 	  --target Swiftlet --output-path .build/documentation --warnings-as-errors
+	@echo 'To read it: python3 -m http.server -d .build/documentation, http://localhost:8000/documentation/swiftlet'
 
 bench: model build ## tokens per second and memory beside transformers + peft; writes a JSON line each
 	@Benchmarks/cpu.sh $(BINARY)

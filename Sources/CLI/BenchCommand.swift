@@ -12,19 +12,26 @@ struct BenchTrain: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "train", abstract: "Times training steps on random tokens; prints one JSON object.")
 
-  @Option(help: "GGUF file, model folder, or name of a model in the cache.") var model: String
+  @OptionGroup var model: ModelName
   @Option(help: "Tokens of a sequence.") var maxSeqLength: Count = 512
   @Option(help: "Sequences of a step.") var batchSize: Count = 4
   @Option(help: "Steps; the first is not counted in the median.") var steps: Count = 6
   @Option(help: "Rank of the adapters.") var r: Count = 16
-  @Option(help: "Type of the products: auto, float32 or bfloat16.") var dtype = TrainingConfiguration
-    .Precision.auto
+  @Option(help: "Type of the products.") var dtype = TrainingConfiguration.Precision.auto
+  @Option(help: "Where to compute: auto, cpu, cuda or cuda:N.") var device = DeviceChoice.auto
+  @Option(help: "What frozen weights are held as: file, float32, bfloat16, nf4 or int8.")
+  var weights = BaseWeights.file
+  @Option(help: "Micro-batches of a step.") var gradientAccumulation: Count = 1
+  @Option(help: "Optimiser: adamw_torch or adamw_8bit.") var optim = Optimizer.Kind.adamW
+  @Option(
+    help: "What layers keep for backward: keep, elementwise or full; the default follows from the memory.")
+  var checkpointing: Checkpointing?
   @Option(help: "Memory for everything, in MB; the default is what is free.") var memoryBudget: Int?
   @Flag(help: "Add how long each operation takes, in a step.") var profile = false
   var json: Bool { true }
 
   func execute() throws {
-    let model = try LanguageModel(model)
+    let model = try LanguageModel(model.name, weights: weights, backend: device.open())
     var lora = LoRAConfiguration()
     (lora.r, lora.alpha) = (r.value, Double(r.value))
     try model.addLoRA(lora)
@@ -32,13 +39,16 @@ struct BenchTrain: ReportingCommand {
     let folder = FileManager.default.temporaryDirectory.path + "/swiftlet-bench-\(getpid())"
     defer { try? FileManager.default.removeItem(atPath: folder) }
     var settings = TrainerSettings(outputFolder: folder)
-    settings.compute = dtype.dtype
+    settings.compute = dtype.dtype(on: model.backend)
+    settings.gradientAccumulation = gradientAccumulation.value
+    settings.optimizer.kind = optim
+    settings.checkpointing = checkpointing
     settings.schedule = .constant
     settings.maximumSteps = steps.value
     settings.memoryBudget = memoryBudget.map { $0 << 20 }
     let plan = BatchPlan(
       .random(
-        sequences: batchSize.value * steps.value, length: maxSeqLength.value,
+        sequences: batchSize.value * gradientAccumulation.value * steps.value, length: maxSeqLength.value,
         vocabulary: 10..<Int32(min(49_000, model.tokenizer.vocabularySize))),
       batchSize: batchSize.value, rowLength: maxSeqLength.value, isPacked: false, order: .fixed,
       paddingID: model.text.paddingID)
@@ -65,9 +75,10 @@ struct BenchTrain: ReportingCommand {
       JSON.object([
         "device": .string(model.backend.name), "model": .string(model.path),
         "dtype": .string("\(settings.compute)"),
-        "seq": .int(maxSeqLength.value), "bs": .int(batchSize.value), "r": .int(r.value),
+        "seq": .int(maxSeqLength.value), "bs": .int(batchSize.value),
+        "ga": .int(gradientAccumulation.value), "r": .int(r.value),
         "step_s": .double(median),
-        "tok_s": .double(Double(batchSize.value * maxSeqLength.value) / median),
+        "tok_s": .double(Double(batchSize.value * gradientAccumulation.value * maxSeqLength.value) / median),
         "first_step_s": .double(seconds[0]),
         "first_from_start_s": .double(firstStep), "planned_mb": .int(report.memory.total >> 20),
         "rss_mb": .int(report.peakResident >> 20), "loss": .double(report.loss),
@@ -75,6 +86,10 @@ struct BenchTrain: ReportingCommand {
       ]).text(.spaced))
   }
 }
+
+extension BaseWeights: ExpressibleByArgument {}
+extension Optimizer.Kind: ExpressibleByArgument {}
+extension Checkpointing: ExpressibleByArgument {}
 
 extension TokenizedDataset {
   /// Sequences of one length whose tokens are drawn at random, all of them trained.

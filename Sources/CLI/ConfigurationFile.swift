@@ -11,17 +11,20 @@ struct ConfigurationArguments: ParsableArguments {
     name: .customLong("set"), help: ArgumentHelp("Sets one key, after the file.", valueName: "key=value"))
   var settings: [String] = []
 
+  @Option(help: "Where to compute: auto, cpu, cuda or cuda:N; overrides the file.") var device: DeviceChoice?
+
   /// Paths in the file are relative to the working directory, as in transformers' scripts.
   func load() throws -> TrainingConfiguration {
     guard let bytes = FileManager.default.contents(atPath: config) else {
-      throw SwiftletError(.unreadable, "\(config): cannot be read")
+      throw SwiftletError.unreadable(config)
     }
     guard let text = String(validating: bytes, as: UTF8.self) else {
       throw SwiftletError(.malformedFile, "\(config): is not UTF-8")
     }
     let values = try JSON(yaml: text, source: config)
-    let configuration = try TrainingConfiguration(
+    var configuration = try TrainingConfiguration(
       values, overrides: settings.map(Self.override), source: config)
+    if let device { configuration.device = device }
     for (key, reason) in configuration.ignoredKeys { note("\(key) changes nothing: \(reason)") }
     return configuration
   }

@@ -44,7 +44,7 @@ struct DatasetPreview: ReportingCommand {
     }
   }
 
-  /// Trained text green, or in brackets where there are no colours; what is cut off dim, or left out.
+  /// Trained text green, or in brackets where there are no colours; what is cut off dim, or only said.
   private func show(_ preview: RowPreview, _ place: String) {
     let terminal = Terminal.output
     print(terminal.styled("\(place): \(preview.tokenCount) tokens, \(preview.trainedCount) trained", .bold))
@@ -53,7 +53,7 @@ struct DatasetPreview: ReportingCommand {
       case .context: print(piece.text, terminator: "")
       case .trained:
         print(terminal.hasColour ? terminal.styled(piece.text, .green) : "[\(piece.text)]", terminator: "")
-      case .cut: print(terminal.hasColour ? terminal.styled(piece.text, .dim) : "", terminator: "")
+      case .cut: print(terminal.hasColour ? terminal.styled(piece.text, .dim) : " (cut here)", terminator: "")
       }
     }
     print("\n")
@@ -74,15 +74,17 @@ struct DatasetPreview: ReportingCommand {
     let counts = data.sequences.statistics
     let (packing, trained) = (data.training.packing, Double(counts.trainedTokens) / Double(counts.tokens))
     print(
-      "\(counts.sequences) sequences of \(counts.rows) rows; \(counts.empty) empty, "
+      "\(counted(counts.sequences, "sequence")) of \(counted(counts.rows, "row")); \(counts.empty) empty, "
         + "\(counts.dropped) dropped as too long, \(counts.truncated) truncated, "
         + "\(counts.untrainable) without a trained token")
     print(
       "\(counts.tokens) tokens, \(counts.trainedTokens) trained (\(decimal(100 * trained, 1))%); "
-        + "\(decimal(100 * (1 - packing.efficiency), 1))% padding in \(packing.count) rows of \(rowLength)")
+        + "\(decimal(100 * (1 - packing.efficiency), 1))% padding in \(counted(packing.count, "row")) of \(rowLength)"
+    )
     if let held = data.evaluation?.packing {
       print(
-        "\(decimal(100 * (1 - held.efficiency), 1))% padding in \(held.count) rows of the evaluation data")
+        "\(decimal(100 * (1 - held.efficiency), 1))% padding in \(counted(held.count, "row")) of the evaluation data"
+      )
     }
   }
 

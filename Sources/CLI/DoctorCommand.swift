@@ -34,6 +34,35 @@ struct DoctorCommand: ReportingCommand {
     }
   }
 
+  private var cudaFacts: [Fact] {
+    let report = CUDAReport()
+    let devices = report.devices.map { device in
+      Fact(
+        "cuda:\(device.ordinal)",
+        [
+          "name": .string(device.name), "compute_capability": .string(device.computeCapability),
+          "memory": .int(device.memoryBytes), "free_memory": .int(device.freeBytes),
+          "enabled": .array(device.enabled.map { .string($0) }),
+        ],
+        "\(device.name), compute capability \(device.computeCapability), \(device.freeBytes.megabytes) of "
+          + "\(device.memoryBytes.megabytes) free; \(device.enabled.joined(separator: ", "))")
+    }
+    let libraries = report.libraries.map { library in
+      Fact(
+        library.library.rawValue,
+        [
+          "path": library.path.map { .string($0) } ?? nil,
+          "version": library.version.map { .string($0) } ?? nil,
+          "problem": library.problem.map { .string($0.message) } ?? nil,
+          "remedy": library.problem?.remedy.map { .string($0) } ?? nil,
+        ],
+        library.path.map { "\(library.version ?? "version unknown"), \($0)" }
+          ?? "missing. \(library.problem?.remedy ?? "")")
+    }
+    let none = Fact("gpu", false, "none: this machine computes on the processor")
+    return (devices.isEmpty ? [none] : devices) + libraries
+  }
+
   private func facts() throws -> [Fact] {
     let cpu = try CPU()
     let process = ProcessInfo.processInfo
@@ -45,11 +74,11 @@ struct DoctorCommand: ReportingCommand {
       Fact("device", .string(cpu.name)),
       Fact("threads", .int(cpu.threads), "\(cpu.threads) of \(process.processorCount) processors"),
       Fact(
-        "bfloat16", .bool(CPU.multipliesBF16),
-        CPU.multipliesBF16 ? "yes: dtype auto" : "no: dtype auto is float32"),
+        "bfloat16", .bool(cpu.multipliesBF16),
+        cpu.multipliesBF16 ? "yes: dtype auto" : "no: dtype auto is float32"),
       Fact("memory", .int(Int(process.physicalMemory)), Int(process.physicalMemory).megabytes),
       Fact("free_memory", free.map { .int($0) } ?? nil, free?.megabytes ?? "the system does not say"),
-      Fact("gpu", false, "not used: this version computes on the processor; CUDA is not built in yet"),
+    ] + cudaFacts + [
       Fact("model_cache", .string(ModelCache.folder)),
       Fact(
         "models", .array(names.map { .string($0) }), names.isEmpty ? "none" : names.joined(separator: ", ")),

@@ -13,10 +13,15 @@ struct GenerateCommand: ReportingCommand {
   @Option(help: "System message, with --chat.") var system: String?
   @Flag(help: "Print one JSON object at the end instead of text as it comes.") var json = false
 
+  func validate() throws {
+    if system != nil, !chat { throw ValidationError("--system goes with --chat.") }
+  }
+
   func execute() throws {
     let model = try self.model.open()
     let generator = try Generator(
-      model.decoder, tokenizer: model.tokenizer, on: model.backend, compute: self.model.dtype.dtype)
+      model.decoder, tokenizer: model.tokenizer, on: model.backend,
+      compute: self.model.dtype.dtype(on: model.backend))
     let tokens = try promptTokens(model)
     var generation = try generator.generate(tokens, sampling.options(for: model))
     var text = ""

@@ -16,7 +16,7 @@ struct KeysCommand: ReportingCommand {
     for key in ConfigurationKey.all {
       let names = ([key.name] + key.aliases).joined(separator: ", ")
       let value = key.value(in: defaults).map {
-        $0.isNull || $0 == "" ? "" : " [\($0.string ?? $0.text(.spaced))]"
+        $0 == .null || $0 == "" || $0 == [] || $0 == [:] ? "" : " [\($0.string ?? $0.text(.spaced))]"
       }
       print("\(Terminal.output.styled(names, .bold))\(value ?? "")")
       print("    \(key.help) (\(key.expected))")

@@ -1,21 +1,32 @@
 import ArgumentParser
 import Swiftlet
 
-/// Which model a command uses.
+/// Which model a command is about.
+struct ModelName: ParsableArguments {
+  @Option(name: .customLong("model"), help: "GGUF file, model folder, or name of a model in the cache.")
+  var name: String
+}
+
+/// The model that a command runs, and how.
 struct ModelArguments: ParsableArguments {
-  @Option(help: "GGUF file, model folder, or name of a model in the cache.") var model: String
+  @OptionGroup var model: ModelName
   @Option(help: "PEFT adapter folder.") var adapter: String?
-  @Option(help: "Type of the products: auto, float32 or bfloat16.") var dtype = TrainingConfiguration
-    .Precision.auto
+  @Option(help: "Type of the products.") var dtype = TrainingConfiguration.Precision.auto
+  @Option(help: "Where to compute: auto, cpu, cuda or cuda:N.") var device = DeviceChoice.auto
 
   func open() throws -> LanguageModel {
-    let opened = try LanguageModel(model)
+    let opened = try LanguageModel(model.name, backend: device.open())
     if let adapter { try opened.loadAdapter(adapter) }
     return opened
   }
 }
 
 extension TrainingConfiguration.Precision: ExpressibleByArgument {}
+
+extension DeviceChoice: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+  public var defaultValueDescription: String { text }
+}
 
 /// A number of things, at least one.
 struct Count: ExpressibleByArgument, ExpressibleByIntegerLiteral {

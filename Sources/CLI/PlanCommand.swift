@@ -13,7 +13,8 @@ struct PlanCommand: ReportingCommand {
     // A plan changes nothing in the output folder, whatever is there.
     configuration.resume = .no
     configuration.overwritesOutputFolder = true
-    let model = try LanguageModel(configuration.model, weights: configuration.baseWeights)
+    let model = try LanguageModel(
+      configuration.model, weights: configuration.baseWeights, backend: configuration.device.open())
     let outline = try SFTTrainer(configuration, model: model).outline
     let policies = Checkpointing.allCases.map { policy in
       (policy, outline.checkpointing.count { $0 == policy })

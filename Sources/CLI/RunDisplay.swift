@@ -9,6 +9,7 @@ final class RunDisplay: @unchecked Sendable {
   private let line = ProgressLine()
   private var memory = 0
   private var outputFolder = ""
+  private var isWholeModel = false
 
   init(json: Bool) {
     self.json = json
@@ -28,11 +29,12 @@ final class RunDisplay: @unchecked Sendable {
     guard !json else { return }
     let (outline, data) = (trainer.outline, trainer.statistics)
     outputFolder = trainer.configuration.run.outputFolder
+    isWholeModel = trainer.configuration.fineTuning == .full
     note(
-      "\(data.sequences) sequences\(data.aside), \(data.tokens) tokens, \(data.trainedTokens) of them trained;"
+      "\(counted(data.sequences, "sequence"))\(data.aside), \(data.tokens) tokens, \(data.trainedTokens) of them trained;"
         + " \(decimal(100 * trainer.paddingShare, 1))% padding")
     note(
-      "\(outline.trainedParameters) trained parameters; \(outline.totalSteps) steps, \(outline.stepsPerEpoch) an epoch"
+      "\(outline.trainedParameters) trained parameters; \(counted(outline.totalSteps, "step")), \(outline.stepsPerEpoch) an epoch"
     )
     if outline.resumedFrom > 0 { note("Continuing after step \(outline.resumedFrom)") }
   }
@@ -49,7 +51,7 @@ final class RunDisplay: @unchecked Sendable {
       line.show(
         "Training", done: step.step, of: step.totalSteps,
         details: [
-          "loss \(decimal(step.loss, 4))", "\(Int(Double(step.tokens) / max(step.seconds, 1e-9))) tokens/s",
+          "loss \(decimal(step.loss, 4))", "\(Int(Double(step.tokens) / max(step.seconds, 1e-9))) tok/s",
           "ETA \(clockText(step.secondsLeft))", memory.megabytes,
         ])
     case .evaluated(let report):
@@ -63,10 +65,13 @@ final class RunDisplay: @unchecked Sendable {
     case .ended(let report):
       line.leave()
       note(
-        "\(report.steps) steps in \(clockText(report.seconds)), "
+        "\(counted(report.steps, "step")) in \(clockText(report.seconds)), "
           + "\(Int(Double(report.tokens) / max(report.seconds, 1e-9))) tokens/s; "
           + "\(report.memory.total.megabytes) planned, \(report.peakResident.megabytes) resident at most")
       note("Saved in \(outputFolder)")
+      if isWholeModel, !FileManager.default.fileExists(atPath: outputFolder + "/tokenizer.json") {
+        note("To use it, put the original model's tokenizer.json there; a GGUF file does not hold it.")
+      }
     }
   }
 

@@ -66,6 +66,9 @@ protocol ReportingCommand: ParsableCommand {
 
 extension ReportingCommand {
   func run() throws {
-    do { try execute() } catch { throw Failure(error: error, asJSON: json) }
+    do {
+      try execute()
+      try Terminal.checkOutput()
+    } catch { throw Failure(error: error, asJSON: json) }
   }
 }

@@ -48,22 +48,20 @@ final class ProgressLine {
   private let terminal = Terminal.progress
   private var lastPlain = ContinuousClock.now - .seconds(60)
   private var isDrawn = false
+  private static let narrowestBar = 4
 
   /// Shows `done` of `total`, with `details` behind the bar as far as there is room.
   func show(_ title: String, done: Int, of total: Int, details: [String]) {
     let count = "\(done)/\(total)"
     if terminal.isInteractive {
-      var tail = details
-      while !tail.isEmpty,
-        title.count + count.count + tail.joined(separator: "  ").count + 18 > terminal.columns
-      {
-        tail.removeLast()
-      }
-      let text = ([count] + tail).joined(separator: "  ")
-      let room = max(0, min(30, terminal.columns - title.count - text.count - 6))
+      var parts = [count] + details
+      func room() -> Int { terminal.columns - title.count - parts.joined(separator: "  ").count - 6 }
+      while parts.count > 1, room() < Self.narrowestBar { parts.removeLast() }
+      let text = parts.joined(separator: "  ")
+      let room = max(0, min(30, room()))
       let filled = total > 0 ? room * done / total : room
       let bar =
-        room > 3
+        room >= Self.narrowestBar
         ? "[" + String(repeating: "=", count: filled) + String(repeating: " ", count: room - filled) + "] "
         : ""
       // A line that wraps cannot be drawn over.
@@ -101,6 +99,9 @@ func clockText(_ seconds: Double) -> String {
   return minutes >= 60
     ? "\(minutes / 60):\(padded(minutes % 60)):\(padded(rest))" : "\(minutes):\(padded(rest))"
 }
+
+/// "1 step", "2 steps".
+func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
 
 /// A number with so many decimals.
 func decimal(_ value: Double, _ places: Int) -> String { String(format: "%.\(places)f", value) }

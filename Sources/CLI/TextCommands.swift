@@ -6,7 +6,7 @@ struct TokenizeCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "tokenize", abstract: "Turns the texts of a file into token ids.")
 
-  @Option(help: "GGUF file, model folder, or name of a model in the cache.") var model: String
+  @OptionGroup var model: ModelName
   @Option(
     help: "JSON Lines (or JSON, CSV) with the field \"text\"; of a .txt file each line is a text.",
     completion: .file())
@@ -15,7 +15,7 @@ struct TokenizeCommand: ReportingCommand {
   @Flag(help: "Print JSON lines with text and ids; otherwise ids alone.") var json = false
 
   func execute() throws {
-    let tokenizer = try LanguageModelText(model).tokenizer
+    let tokenizer = try LanguageModelText(model.name).tokenizer
     for text in try texts() {
       let ids = tokenizer.encode(text, addSpecialTokens: addSpecialTokens)
       if json {
@@ -39,9 +39,7 @@ struct TokenizeCommand: ReportingCommand {
 
   /// Only "\n" ends a line: other separators are for the tokenizer to see.
   private func lines() throws -> [String] {
-    guard let bytes = FileManager.default.contents(atPath: file) else {
-      throw SwiftletError(.unreadable, "\(file): cannot be read")
-    }
+    guard let bytes = FileManager.default.contents(atPath: file) else { throw SwiftletError.unreadable(file) }
     var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     if lines.last?.isEmpty == true { lines.removeLast() }
     return try lines.enumerated().map { index, line in
@@ -57,7 +55,7 @@ struct RenderCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "render", abstract: "Puts conversations into the model's chat template.")
 
-  @Option(help: "GGUF file, model folder, or name of a model in the cache.") var model: String
+  @OptionGroup var model: ModelName
   @Option(
     help: "JSON: a list of objects with messages and, optionally, add_generation_prompt and tools.",
     completion: .file())
@@ -65,9 +63,9 @@ struct RenderCommand: ReportingCommand {
   @Flag(help: "Print the objects with the field \"text\" as JSON; otherwise the texts.") var json = false
 
   func execute() throws {
-    let text = try LanguageModelText(model)
+    let text = try LanguageModelText(model.name)
     guard let template = text.chatTemplate else {
-      throw SwiftletError(.unsupported, "\(model) has no chat template")
+      throw SwiftletError(.unsupported, "\(model.name) has no chat template")
     }
     let data = try DataFile(path: file)
     var results: [JSON] = []

@@ -68,7 +68,7 @@ public struct Block {
     var n1: Tensor?  // (T, C)
     let qkv: Tensor  // (T, (H + 2 KV) D): rotated, before it was normalised where heads are
     let heads: NormalisedHeads?
-    let hQKV: Tensor?  // (T, ranks), like all h below
+    var hQKV: Tensor?  // (T, ranks), like all h below
     let mix: Tensor  // (T, H D)
     let logsumexp: Tensor  // (T, H)
     let hOutput: Tensor?
@@ -76,14 +76,20 @@ public struct Block {
     let rstd2: Tensor  // (T, 1)
     var n2: Tensor?  // (T, C)
     let gateUp: Tensor  // (T, 2 F)
-    let hGateUp: Tensor?
+    var hGateUp: Tensor?
     var activated: Tensor?  // (T, F)
-    let hDown: Tensor?
+    var hDown: Tensor?
 
     /// What is left under `checkpointing`.
-    func kept(_ checkpointing: Checkpointing) -> Saved {
+    func kept(_ checkpointing: Checkpointing, _ s: Step) -> Saved {
       guard checkpointing == .elementwise else { return self }
       var saved = self
+      if s.backend.mergesLinears {
+        // They lie beside what is dropped.
+        saved.hQKV = hQKV.map { s.convert($0, to: $0.dtype) }
+        saved.hGateUp = hGateUp.map { s.convert($0, to: $0.dtype) }
+        saved.hDown = hDown.map { s.convert($0, to: $0.dtype) }
+      }
       saved.n1 = nil
       saved.n2 = nil
       saved.activated = nil
@@ -105,27 +111,33 @@ public struct Block {
   public func forward(
     _ x: Tensor, _ rows: Rows, _ s: Step, compute: DType, cache: (any KeyValueStore)? = nil
   ) -> (y: Tensor, saved: Saved) {
-    let (_, n1, rstd1) = s.rmsNorm(x, inputNorm.weight, epsilon: inputNorm.epsilon, output: compute)
-    let (qkv, hQKV) = self.qkv.forward(n1, s, dropouts: rows.dropouts)
+    let n1 = self.qkv.makeInput(x.rows, compute, s)
+    let (_, _, rstd1) = s.rmsNorm(
+      x, inputNorm.weight, epsilon: inputNorm.epsilon, output: compute, into: n1.main)
+    let qkv = self.qkv.forward(n1, s, dropouts: rows.dropouts)
     let heads = normaliseHeads(qkv, s)
     let (q, k) = (heads?.q ?? qkv.columns(queries), heads?.k ?? qkv.columns(keys))
     s.rotate(q, positions: rows.positions, rows.rotary)
     s.rotate(k, positions: rows.positions, rows.rotary)
     let v = qkv.columns(values)
     let (allK, allV) = cache?.append(k, v, layer: layer, s) ?? (k, v)
-    let (mix, logsumexp) = s.attention(q, allK, allV, attention, rows.segments)
-    let (middle, hOutput) = output.forward(mix, s, adding: x, dropouts: rows.dropouts)
+    let mix = output.makeInput(x.rows, compute, s)
+    let (_, logsumexp) = s.attention(q, allK, allV, attention, rows.segments, into: mix.main)
+    let middle = output.forward(mix, s, adding: x, dropouts: rows.dropouts)
 
-    let (_, n2, rstd2) = s.rmsNorm(
-      middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: compute)
-    let (gateUp, hGateUp) = self.gateUp.forward(n2, s, dropouts: rows.dropouts)
-    let activated = s.gatedActivation(activation, gate: gateUp.columns(gate), up: gateUp.columns(up))
-    let (y, hDown) = down.forward(activated, s, adding: middle, dropouts: rows.dropouts)
+    let n2 = self.gateUp.makeInput(x.rows, compute, s)
+    let (_, _, rstd2) = s.rmsNorm(
+      middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: compute, into: n2.main)
+    let gateUp = self.gateUp.forward(n2, s, dropouts: rows.dropouts)
+    let activated = down.makeInput(x.rows, compute, s)
+    _ = s.gatedActivation(
+      activation, gate: gateUp.columns(gate), up: gateUp.columns(up), into: activated.main)
+    let y = down.forward(activated, s, adding: middle, dropouts: rows.dropouts)
 
     let saved = Saved(
-      x: x, rstd1: rstd1, n1: n1, qkv: qkv, heads: heads, hQKV: hQKV, mix: mix, logsumexp: logsumexp,
-      hOutput: hOutput, middle: middle, rstd2: rstd2, n2: n2, gateUp: gateUp, hGateUp: hGateUp,
-      activated: activated, hDown: hDown)
+      x: x, rstd1: rstd1, n1: n1.main, qkv: qkv, heads: heads, hQKV: n1.side, mix: mix.main,
+      logsumexp: logsumexp, hOutput: mix.side, middle: middle, rstd2: rstd2, n2: n2.main, gateUp: gateUp,
+      hGateUp: n2.side, activated: activated.main, hDown: activated.side)
     return (y, saved)
   }
 
@@ -145,11 +157,11 @@ public struct Block {
     let activated =
       down.isTrained ? saved.activated ?? s.gatedActivation(activation, gate: gate, up: up) : nil
     let dActivated = down.backward(
-      narrowed(dy, like: saved.qkv, s), x: activated, h: saved.hDown, s, dropouts: rows.dropouts)!
-    let dGateUp = s.make(saved.gateUp.rows, saved.gateUp.columns, saved.gateUp.dtype)
+      narrowed(dy, for: down, like: saved.qkv, s), x: activated, h: saved.hDown, s, dropouts: rows.dropouts)!
+    let dGateUp = gateUp.makeOutputGradient(saved.gateUp.rows, saved.gateUp.dtype, s)
     s.gatedActivationBackward(
-      activation, dActivated, gate: gate, up: up, dGate: dGateUp.columns(self.gate),
-      dUp: dGateUp.columns(self.up))
+      activation, dActivated, gate: gate, up: up, dGate: dGateUp.main.columns(self.gate),
+      dUp: dGateUp.main.columns(self.up))
     let n2 = gateUp.isTrained ? saved.n2 ?? normalised(saved.middle, postAttentionNorm, saved, s) : nil
     let dn2 = gateUp.backward(dGateUp, x: n2, h: saved.hGateUp, s, dropouts: rows.dropouts)!
     return s.rmsNormBackward(
@@ -162,13 +174,14 @@ public struct Block {
     _ dMiddle: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step, needsInputGradient: Bool
   ) -> Tensor? {
     let dMix = output.backward(
-      narrowed(dMiddle, like: saved.qkv, s), x: saved.mix, h: saved.hOutput, s, dropouts: rows.dropouts)!
-    let dQKV = s.make(saved.qkv.rows, saved.qkv.columns, saved.qkv.dtype)
-    let (dQ, dK) = (dQKV.columns(queries), dQKV.columns(keys))
+      narrowed(dMiddle, for: output, like: saved.qkv, s), x: saved.mix, h: saved.hOutput, s,
+      dropouts: rows.dropouts)!
+    let dQKV = qkv.makeOutputGradient(saved.qkv.rows, saved.qkv.dtype, s)
+    let (dQ, dK) = (dQKV.main.columns(queries), dQKV.main.columns(keys))
     s.attentionBackward(
       dMix, q: saved.heads?.q ?? saved.qkv.columns(queries), k: saved.heads?.k ?? saved.qkv.columns(keys),
       v: saved.qkv.columns(values), out: saved.mix, logsumexp: saved.logsumexp, attention, rows.segments,
-      dQ: dQ, dK: dK, dV: dQKV.columns(values))
+      dQ: dQ, dK: dK, dV: dQKV.main.columns(values))
     s.rotate(dQ, positions: rows.positions, rows.rotary, .backward)
     s.rotate(dK, positions: rows.positions, rows.rotary, .backward)
     if let heads = saved.heads { backwardHeads(dQ, dK, heads, saved.qkv, s) }
@@ -216,9 +229,12 @@ public struct Block {
     s.rmsNorm(x, norm.weight, epsilon: norm.epsilon, output: saved.qkv.dtype).y
   }
 
-  /// The stream's gradient as the products take it.
-  private func narrowed(_ dy: Tensor, like product: Tensor, _ s: Step) -> Tensor {
-    dy.dtype == product.dtype ? dy : s.convert(dy, to: product.dtype)
+  /// The stream's gradient as the products of `linear` take it.
+  private func narrowed(_ dy: Tensor, for linear: Linear, like product: Tensor, _ s: Step) -> Linear.Operand {
+    if dy.dtype == product.dtype, !s.backend.mergesLinears { return linear.outputGradient(dy, s) }
+    let gradient = linear.makeOutputGradient(dy.rows, product.dtype, s)
+    s.copy(dy, into: gradient.main)
+    return gradient
   }
 
   /// Whether training changes anything here.

@@ -6,7 +6,7 @@ extension Decoder {
 
   /// Bytes of frozen weights that still lie in the file alone: they come into memory with the first step.
   public var untouchedBytes: Int {
-    frozen.filter { $0.owner is MappedFile }.reduce(0) { $0 + $1.bytes }
+    frozen.filter { $0.file != nil }.reduce(0) { $0 + $1.bytes }
   }
 
   private var frozen: [Weight] {

@@ -28,19 +28,29 @@ public struct Decoder {
     self.head = head
   }
 
-  /// The hidden states after the last block and norm, (T, C).
+  /// The hidden states after the last block and norm, (T, C), as `logits` takes them.
   public func hidden(
     _ ids: Tensor, _ rows: Rows, _ s: Step, compute dtype: DType, cache: (any KeyValueStore)? = nil
-  ) -> Tensor {
+  ) -> Linear.Operand {
     var x = s.embedding(ids, embedding, dtype: dtype.arithmetic)
     for block in blocks { x = block.forward(x, rows, s, compute: dtype, cache: cache).y }
-    return s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype).y
+    return normalised(x, s, compute: dtype).hidden
+  }
+
+  /// The final norm of the last block's output.
+  private func normalised(_ x: Tensor, _ s: Step, compute dtype: DType) -> (
+    hidden: Linear.Operand, rstd: Tensor
+  ) {
+    let hidden = head.makeInput(x.rows, dtype, s)
+    let (_, _, rstd) = s.rmsNorm(
+      x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype, into: hidden.main)
+    return (hidden, rstd)
   }
 
   /// Logits for rows of hidden states, (n, C) to (n, vocabulary), in the arithmetic type: rounded to bfloat16,
   /// probabilities would be off by percents.
-  public func logits(_ hidden: Tensor, _ s: Step) -> Tensor {
-    head.forward(hidden, s, output: hidden.dtype.arithmetic).y
+  public func logits(_ hidden: Linear.Operand, _ s: Step) -> Tensor {
+    head.forward(hidden, s, output: hidden.main.dtype.arithmetic)
   }
 
   /// The loss of every row, without gradients.
@@ -72,7 +82,7 @@ public struct Decoder {
     var layers: [LayerState] = []
     for (block, policy) in zip(blocks, checkpointing) {
       let (y, saved) = block.forward(x, batch.rows, s, compute: dtype)
-      layers.append(policy == .full ? .input(x) : .saved(saved.kept(policy)))
+      layers.append(policy == .full ? .input(x) : .saved(saved.kept(policy, s)))
       x = y
     }
     guard var dx = headGradient(x, batch, s, compute: dtype, into: loss, weigh) else { return }
@@ -109,12 +119,15 @@ public struct Decoder {
   private static let logitBytes = 96 << 20
 
   /// Calls `body` for chunks of rows small enough that their logits fit `logitBytes`.
-  private func forEachHeadChunk(_ hidden: Tensor, _ s: Step, _ body: (Range<Int>, Tensor) -> Void) {
-    let most = max(1, Self.logitBytes / (spec.vocabularySize * hidden.dtype.arithmetic.size))
-    let chunks = (hidden.rows + most - 1) / most
-    let size = (hidden.rows + chunks - 1) / chunks
-    for start in stride(from: 0, to: hidden.rows, by: size) {
-      let rows = start..<min(hidden.rows, start + size)
+  private func forEachHeadChunk(
+    _ hidden: Linear.Operand, _ s: Step, _ body: (Range<Int>, Linear.Operand) -> Void
+  ) {
+    let count = hidden.main.rows
+    let most = max(1, Self.logitBytes / (spec.vocabularySize * hidden.main.dtype.arithmetic.size))
+    let chunks = (count + most - 1) / most
+    let size = (count + chunks - 1) / chunks
+    for start in stride(from: 0, to: count, by: size) {
+      let rows = start..<min(count, start + size)
       body(rows, hidden.rows(rows))
     }
   }
@@ -125,24 +138,25 @@ public struct Decoder {
     _ x: Tensor, _ batch: TrainingBatch, _ s: Step, compute dtype: DType, into loss: Tensor,
     _ weigh: (() -> Void)?
   ) -> Tensor? {
-    let (_, hidden, rstd) = s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype)
+    let (hidden, rstd) = normalised(x, s, compute: dtype)
     if let weigh {
       forEachHeadChunk(hidden, s) { rows, chunk in
-        let logits = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic).y
+        let logits = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)
         _ = s.crossEntropy(logits, labels: batch.labels.columns(rows), loss: loss.columns(rows))
       }
       s.host(reading: [loss, batch.labels], writing: [batch.rowWeights], weigh)
     }
     let dHidden = s.make(x.rows, x.columns, dtype)
     forEachHeadChunk(hidden, s) { rows, chunk in
-      let (logits, h) = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)
+      let logits = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)
       let labels = batch.labels.columns(rows)
       let logsumexp = s.crossEntropy(logits, labels: labels, loss: loss.columns(rows))
       let dLogits = s.crossEntropyBackward(
         logits, labels: labels, logsumexp: logsumexp, rowWeight: batch.rowWeights.columns(rows), output: dtype
       )
       _ = head.backward(
-        dLogits, x: chunk, h: h, s, dropouts: batch.rows.dropouts, into: dHidden.rows(rows))
+        head.outputGradient(dLogits, s), x: chunk.main, h: chunk.side, s, dropouts: batch.rows.dropouts,
+        into: dHidden.rows(rows))
     }
     guard lowestTrained < blocks.count || finalNorm.gradient != nil else { return nil }
     return s.rmsNormBackward(

@@ -70,23 +70,82 @@ public struct Linear {
     down != nil || parts.contains { $0.weightGradient != nil || $0.biasGradient != nil }
   }
 
-  /// y = x Wᵀ + bias + adapters + adding, (T, in) to (T, out).
+  // MARK: Operands
+
+  /// An input x with h, or an output's gradient dy with dh: side by side in memory where a merged product takes both as
+  /// one operand.
+  public struct Operand {
+    /// x, (T, in), or dy, (T, out).
+    public let main: Tensor
+    /// h or dh, (T, sum of ranks); nil without adapters.
+    public let side: Tensor?
+    /// Both, when they lie side by side.
+    let both: Tensor?
+
+    init(main: Tensor, side: Tensor?, both: Tensor? = nil) {
+      self.main = main
+      self.side = side
+      self.both = both
+    }
+
+    public func rows(_ range: Range<Int>) -> Operand {
+      Operand(main: main.rows(range), side: side?.rows(range), both: both?.rows(range))
+    }
+  }
+
+  /// Room for an input, x to be written by the caller.
+  public func makeInput(_ rows: Int, _ dtype: DType, _ s: Step) -> Operand {
+    makeOperand(rows, inputs, dtype, s)
+  }
+
+  /// Room for the gradient of an output, dy to be written by the caller.
+  public func makeOutputGradient(_ rows: Int, _ dtype: DType, _ s: Step) -> Operand {
+    makeOperand(rows, outputs, dtype, s)
+  }
+
+  /// dy, which lies where it lies, with room for dh elsewhere.
+  public func outputGradient(_ dy: Tensor, _ s: Step) -> Operand {
+    Operand(main: dy, side: down.map { s.make(dy.rows, $0.weight.rows, dy.dtype) })
+  }
+
+  private func makeOperand(_ rows: Int, _ columns: Int, _ dtype: DType, _ s: Step) -> Operand {
+    guard let ranks = down?.weight.rows else { return Operand(main: s.make(rows, columns, dtype), side: nil) }
+    guard s.backend.mergesLinears else {
+      return Operand(main: s.make(rows, columns, dtype), side: s.make(rows, ranks, dtype))
+    }
+    let both = s.make(rows, columns + ranks, dtype)
+    return Operand(
+      main: both.columns(0..<columns), side: both.columns(columns..<columns + ranks), both: both)
+  }
+
+  // MARK: Forward
+
+  /// y = x Wᵀ + bias + adapters + adding, (T, in) to (T, out). Writes h into the input's side.
   ///
   /// - Parameters:
   ///   - adding: (T, out): the residual stream.
   ///   - output: y's dtype; the residual's, or else x's, when nil.
   ///   - dropouts: nil outside training.
-  /// - Returns: y and h, (T, sum of ranks), which backward needs.
   public func forward(
-    _ x: Tensor, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil, output: DType? = nil
-  )
-    -> (y: Tensor, h: Tensor?)
-  {
+    _ input: Operand, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil,
+    output: DType? = nil
+  ) -> Tensor {
+    let x = input.main
     let y = s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)
-    let h = down.map { s.linear(Factor(masked(x, $0, s, dropouts), $0.weight)) }
+    if s.backend.mergesLinears, isMergeable {
+      let e = s.expand(expansion, dtype: x.dtype)
+      if let down, let h = input.side {
+        s.product(masked(x, down, s, dropouts), rowsOf: e.rows(outputs..<e.rows).columns(0..<inputs), into: h)
+      }
+      s.product(input.both ?? x, rowsOf: e.rows(0..<outputs), bias: bias(s), adding: residual, into: y)
+      return y
+    }
+    if let down, let h = input.side {
+      s.linear(Factor(masked(x, down, s, dropouts), down.weight), into: h)
+    }
     for (part, range) in zip(parts, columns) {
       let (out, adding) = (y.columns(range), residual?.columns(range))
-      if let adapter = part.adapter, let h {
+      if let adapter = part.adapter, let h = input.side {
         s.linear(
           Factor(x, part.weight), Factor(h.columns(adapter.columns), adapter.up, scale: adapter.scale),
           bias: part.bias, adding: adding, into: out)
@@ -94,29 +153,70 @@ public struct Linear {
         s.linear(Factor(x, part.weight), bias: part.bias, adding: adding, into: out)
       }
     }
-    return (y, h)
+    return y
   }
 
+  // MARK: Backward
+
   /// Adds the gradients of everything trained here, and returns dx = dy W + adapters, (T, in); nil when
-  /// nobody needs it.
+  /// nobody needs it. Writes dh into the gradient's side.
   ///
   /// - Parameters:
   ///   - x: forward's input; nil when nothing here is trained.
+  ///   - h: the side of forward's input.
   ///   - into: where dx is written; a new tensor when nil.
   public func backward(
-    _ dy: Tensor, x: Tensor?, h: Tensor?, _ s: Step, dropouts: Dropouts? = nil,
+    _ gradient: Operand, x: Tensor?, h: Tensor?, _ s: Step, dropouts: Dropouts? = nil,
     needsInputGradient: Bool = true, into: Tensor? = nil
   ) -> Tensor? {
+    let dy = gradient.main
     for (part, range) in zip(parts, columns) {
       if let x, let gradient = part.weightGradient {
         s.linearWeightGradient(dy.columns(range), x, addingTo: gradient)
       }
       if let gradient = part.biasGradient { s.columnSum(dy.columns(range), addingTo: gradient) }
+      if let adapter = part.adapter, let h {
+        s.linearWeightGradient(
+          dy.columns(range), h.columns(adapter.columns), alpha: adapter.scale, addingTo: adapter.upGradient)
+      }
     }
-    let dh = backwardAdapters(dy, x: x, h: h, s, dropouts)
+    let merges = s.backend.mergesLinears && isMergeable
+    let trainsAdapters = down != nil && x != nil
+    let e = merges && (needsInputGradient || trainsAdapters) ? s.expand(expansion, dtype: dy.dtype) : nil
+    if let down, let x, let dh = gradient.side {
+      if let e {
+        s.product(dy, e.rows(0..<outputs).columns(inputs..<e.columns), into: dh)
+      } else {
+        backwardAdapters(dy, into: dh, s)
+      }
+      s.linearWeightGradient(dh, masked(x, down, s, dropouts), addingTo: down.gradient)
+    }
     guard needsInputGradient else { return nil }
-    var factors = zip(parts, columns).map { Factor(dy.columns($1), $0.weight) }
-    guard let down, let dh else { return s.linearInputGradient(factors, into: into) }
+    if let e { return mergedInputGradient(gradient, e, s, dropouts, into: into) }
+    return inputGradient(gradient, s, dropouts, into: into)
+  }
+
+  /// dx = [dy dh] E, or with dropout the two products apart.
+  private func mergedInputGradient(
+    _ gradient: Operand, _ e: Tensor, _ s: Step, _ dropouts: Dropouts?, into: Tensor?
+  ) -> Tensor {
+    let wide = e.columns(0..<inputs)
+    guard let down, let dh = gradient.side else { return s.product(gradient.main, wide, into: into) }
+    let dropout = dropouts?.dropout(down.dropout, stream: dropoutStream)
+    if let both = gradient.both, dropout == nil { return s.product(both, wide, into: into) }
+    let dx = s.product(gradient.main, wide.rows(0..<outputs), into: into)
+    let a = wide.rows(outputs..<e.rows)
+    guard let dropout else { return s.product(dh, a, adding: dx, into: dx) }
+    let dMasked = s.product(dh, a)
+    return s.add(s.dropout(dMasked, dropout, into: dMasked), dx, into: dx)
+  }
+
+  /// dx, part by part.
+  private func inputGradient(
+    _ gradient: Operand, _ s: Step, _ dropouts: Dropouts?, into: Tensor?
+  ) -> Tensor {
+    var factors = zip(parts, columns).map { Factor(gradient.main.columns($1), $0.weight) }
+    guard let down, let dh = gradient.side else { return s.linearInputGradient(factors, into: into) }
     guard let dropout = dropouts?.dropout(down.dropout, stream: dropoutStream) else {
       factors.append(Factor(dh, down.weight))
       return s.linearInputGradient(factors, into: into)
@@ -126,22 +226,42 @@ public struct Linear {
     return s.add(s.dropout(dMasked, dropout, into: dMasked), dx, into: dx)
   }
 
-  /// Adds the adapters' gradients and returns dh, (T, sum of ranks).
-  private func backwardAdapters(_ dy: Tensor, x: Tensor?, h: Tensor?, _ s: Step, _ dropouts: Dropouts?)
-    -> Tensor?
-  {
-    guard let down, let x, let h else { return nil }
-    let dh = s.make(h.rows, h.columns, h.dtype)
+  /// dh, part by part, (T, sum of ranks).
+  private func backwardAdapters(_ dy: Tensor, into dh: Tensor, _ s: Step) {
     for (part, range) in zip(parts, columns) {
       guard let adapter = part.adapter else { continue }
-      let dyPart = dy.columns(range)
-      s.linearWeightGradient(
-        dyPart, h.columns(adapter.columns), alpha: adapter.scale, addingTo: adapter.upGradient)
       s.linearInputGradient(
-        [Factor(dyPart, adapter.up, scale: adapter.scale)], into: dh.columns(adapter.columns))
+        [Factor(dy.columns(range), adapter.up, scale: adapter.scale)], into: dh.columns(adapter.columns))
     }
-    s.linearWeightGradient(dh, masked(x, down, s, dropouts), addingTo: down.gradient)
-    return dh
+  }
+
+  // MARK: Merging
+
+  /// Whether merging saves anything: a single matrix without adapters is a product as it is.
+  private var isMergeable: Bool { parts.count > 1 || down != nil }
+
+  private var expansion: LinearExpansion {
+    LinearExpansion(
+      parts.map { part in
+        LinearExpansion.Part(
+          weight: part.weight,
+          up: part.adapter.map { LinearExpansion.Up(weight: $0.up, columns: $0.columns, scale: $0.scale) })
+      }, down: down?.weight)
+  }
+
+  /// The parts' biases as one, (1, out); nil when there are none.
+  private func bias(_ s: Step) -> Tensor? {
+    guard parts.contains(where: { $0.bias != nil }) else { return nil }
+    if parts.count == 1 { return parts[0].bias }
+    let joint = s.make(1, outputs, .f32)
+    for (part, range) in zip(parts, columns) {
+      if let bias = part.bias {
+        s.copy(bias, into: joint.columns(range))
+      } else {
+        s.zero(joint.columns(range))
+      }
+    }
+    return joint
   }
 
   private func masked(_ x: Tensor, _ down: Down, _ s: Step, _ dropouts: Dropouts?) -> Tensor {

@@ -132,6 +132,7 @@ extension Parameters {
       guard let start = values.baseAddress else { return }
       for row in 0..<weight.rows { weight.decode(row: row, into: start + row * weight.columns) }
     }
+    weight.forgetFile()
   }
 
   /// Sets entry `index` to the values of a host vector.

@@ -8,16 +8,22 @@ enum RunFolder {
   ///   checkpoint.
   static func check(_ configuration: TrainingConfiguration) throws(SwiftletError) {
     let folder = configuration.run.outputFolder
-    guard begins(configuration), !configuration.overwritesOutputFolder, holdsRun(folder) else { return }
-    if configuration.resume == .newest {
+    switch configuration.resume {
+    case .folder: return
+    case .newest:
+      guard Trainer.newestCheckpoint(in: folder) == nil else { return }
       throw SwiftletError(
-        .invalidConfiguration, "\(folder) holds a run, but no checkpoint to continue from",
-        remedy: "A run saves checkpoints every save_steps, and when it is interrupted.")
+        .invalidConfiguration, "output_dir \(folder) has no checkpoint to continue from",
+        remedy:
+          "Leave out --resume (resume_from_checkpoint) to begin a new run. Checkpoints are saved when a run is "
+          + "interrupted, and every save_steps.")
+    case .no:
+      guard !configuration.overwritesOutputFolder, holdsRun(folder) else { return }
+      throw SwiftletError(
+        .invalidConfiguration, "output_dir \(folder) holds a run already",
+        remedy:
+          "Choose another output_dir, continue with --resume, or begin anew with overwrite_output_dir: true.")
     }
-    throw SwiftletError(
-      .invalidConfiguration, "output_dir \(folder) holds a run already",
-      remedy:
-        "Choose another output_dir, continue with --resume, or begin anew with overwrite_output_dir: true.")
   }
 
   /// Makes way for a new run, and records the configuration beside its results.
@@ -28,21 +34,12 @@ enum RunFolder {
     let record = folder + "/swiftlet_config.json"
     do {
       // An older run's checkpoints would be taken for this one's when it is resumed.
-      while begins(configuration), let checkpoint = Trainer.newestCheckpoint(in: folder) {
+      while configuration.resume == .no, let checkpoint = Trainer.newestCheckpoint(in: folder) {
         try FileManager.default.removeItem(atPath: checkpoint)
       }
       try Data((configuration.json.text(.indented(2)) + "\n").utf8)
         .write(to: URL(fileURLWithPath: record), options: .atomic)
     } catch { throw SwiftletError(.unwritable, "\(record): \(error.localizedDescription)") }
-  }
-
-  /// Whether the run starts from its first step.
-  private static func begins(_ configuration: TrainingConfiguration) -> Bool {
-    switch configuration.resume {
-    case .no: true
-    case .newest: Trainer.newestCheckpoint(in: configuration.run.outputFolder) == nil
-    case .folder: false
-    }
   }
 
   private static func holdsRun(_ folder: String) -> Bool {

@@ -47,9 +47,11 @@ public final class SFTTrainer: Sendable {
     try Trainer.makeWritable(configuration.run.outputFolder)
     for path in configuration.trainFiles + configuration.evaluationFiles
     where !FileManager.default.isReadableFile(atPath: path) {
-      throw SwiftletError(.unreadable, "\(path): there is no such file, or it may not be read")
+      throw SwiftletError.unreadable(path)
     }
-    let model = try LanguageModel(configuration.model, weights: configuration.baseWeights) {
+    let model = try LanguageModel(
+      configuration.model, weights: configuration.baseWeights, backend: configuration.device.open()
+    ) {
       progress(.loading(layer: $0, of: $1))
     }
     try self.init(configuration, model: model, progress: progress)
@@ -72,7 +74,7 @@ public final class SFTTrainer: Sendable {
       throw SwiftletError(.invalidConfiguration, "nothing of the model is trained")
     }
     var settings = configuration.run
-    settings.compute = configuration.precision.dtype
+    settings.compute = configuration.precision.dtype(on: model.backend)
     let trainer = try Trainer(
       model.decoder, training: parameters, on: data.training, evaluation: data.evaluation, settings,
       resume: Self.checkpoint(configuration), backend: model.backend,

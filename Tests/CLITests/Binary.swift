@@ -31,7 +31,7 @@ struct Binary {
 
   func run(
     _ arguments: [String], input: String = "", environment: [String: String] = [:],
-    errorsTo other: Any? = nil, during: (Process) throws -> Void = { _ in }
+    outputTo output: Any? = nil, errorsTo errors: Any? = nil, during: (Process) throws -> Void = { _ in }
   ) throws -> Result {
     let process = Process()
     process.executableURL = Self.url
@@ -42,8 +42,8 @@ struct Binary {
     process.standardInput = try FileHandle(forReadingFrom: URL(filePath: folder.path + "/input"))
     // Files never fill up and block, as pipes do.
     for name in ["output", "errors"] { try folder.write("", name) }
-    process.standardOutput = try FileHandle(forWritingTo: URL(filePath: folder.path + "/output"))
-    process.standardError = try other ?? FileHandle(forWritingTo: URL(filePath: folder.path + "/errors"))
+    process.standardOutput = try output ?? FileHandle(forWritingTo: URL(filePath: folder.path + "/output"))
+    process.standardError = try errors ?? FileHandle(forWritingTo: URL(filePath: folder.path + "/errors"))
     try process.run()
     try during(process)
     process.waitUntilExit()

@@ -92,6 +92,16 @@ import Testing
     #expect(folder.has("run/adapter_model.safetensors"))
   }
 
+  /// A result that is cut off is an error, if not where the reader asked for no more.
+  @Test func knowsWhenTheResultIsLost() throws {
+    let full = try #require(FileHandle(forWritingAtPath: "/dev/full"))
+    let lost = try swiftlet.run(["keys", "--json"], outputTo: full)
+    #expect(lost.status == 1 && lost.errors.contains("not complete"), "\(lost.errors)")
+    let pipe = Pipe()
+    try pipe.fileHandleForReading.close()
+    #expect(try swiftlet.run(["keys", "--json"], outputTo: pipe).status == 0)
+  }
+
   @Test func plansWithoutATrace() throws {
     let plan = try swiftlet("plan", "c.yaml", "--json")
     #expect(plan.status == 0, "\(plan.errors)")
@@ -120,6 +130,17 @@ import Testing
       "chat", "--model", "tiny", "--max-new-tokens", "3", input: "Hi\nAgain\n\nnever read\n")
     #expect(chat.status == 0, "\(chat.errors)")
     #expect(!chat.output.contains(">"))
+  }
+
+  /// The model sees 256 tokens, bytes mostly.
+  @Test func chatsOnWhenTheContextIsFull() throws {
+    let (long, tooLong) = (String(repeating: "a", count: 90), String(repeating: "b", count: 300))
+    let chat = try swiftlet(
+      "chat", "--model", "tiny", "--max-new-tokens", "3", input: "\(long)\n\(long)\n\(tooLong)\n\(long)\n")
+    #expect(chat.status == 0, "\(chat.errors)")
+    #expect(chat.errors.contains("the oldest turn is forgotten"), "\(chat.errors)")
+    #expect(chat.errors.contains("(The message takes 3"), "\(chat.errors)")
+    #expect(chat.output.split(separator: "\n", omittingEmptySubsequences: false).count >= 4)
   }
 
   @Test func tokenizesLinesAndFields() throws {
@@ -156,6 +177,10 @@ import Testing
       ["train", "c.yaml", "--set", "target_modules=[nope]", "--json"], 1, "invalid_configuration",
       "target_modules"
     ),
+    (
+      ["train", "c.yaml", "--set", "layers_to_transform=[0, 7]", "--json"], 1, "invalid_configuration",
+      "layer 7, but this model has 1 layer"
+    ),
     (["plan", "c.yaml", "--set", "memory_budget=1KB", "--json"], 1, "out_of_memory", "memory budget"),
     (
       ["dataset", "preview", "c.yaml", "--set", "train_file=none.jsonl", "--json"], 1, "unreadable",
@@ -169,6 +194,13 @@ import Testing
     (
       ["evaluate", "--model", "tiny", "--dataset", "train.jsonl", "--batch-size", "0", "--json"], 64,
       "invalid_configuration", "--batch-size"
+    ),
+    (
+      ["evaluate", "--model", "tiny", "--dataset", "train.jsonl", "--max-seq-length", "257", "--json"], 1,
+      "invalid_configuration", "256 tokens"
+    ),
+    (
+      ["train", "c.yaml", "--resume", "--json"], 1, "invalid_configuration", "no checkpoint to continue from"
     ),
     (
       ["generate", "--model", "tiny", "--adapter", "none", "--prompt", "x", "--json"], 1, "unreadable", "none"

@@ -50,13 +50,15 @@ struct ProductPlanTests {
     #expect(plan.rights.map { $0 != nil } == [false, true])
   }
 
+  /// cuBLASLt adds a bias of out's type only.
   @Test(arguments: [DType.bf16, .f32])
-  func roundsABiasedResultOnce(out: DType) throws {
+  func roundsABiasToTheResultsType(out: DType) throws {
     let both = tensor(512, 80, slot: 1)
     let bias = tensor(1, 256, .f32, slot: 2)
     let product = try adapted(
       x: both.columns(0..<64), h: both.columns(64..<80), out: out, bias: bias)
-    #expect((ProductPlan(product).sums != nil) == (out == .bf16))
+    let plan = ProductPlan(product)
+    #expect(plan.sums == nil && plan.bias?.dtype == (out == .bf16 ? .bf16 : nil))
   }
 
   @Test func placesDoNotOverlap() throws {
@@ -64,7 +66,7 @@ struct ProductPlanTests {
     let product = try adapted(x: tensor(512, 64, slot: 1), h: tensor(512, 7, slot: 2), bias: bias)
     let plan = ProductPlan(product)
     var end = Gemm.workspaceBytes(m: 512, n: 256)
-    let places = ([plan.left, plan.sums] + plan.rights).compactMap(\.self).sorted { $0.offset < $1.offset }
+    let places = ([plan.left, plan.bias] + plan.rights).compactMap(\.self).sorted { $0.offset < $1.offset }
     #expect(places.count == 3)
     for place in places {
       #expect(place.offset >= end && place.offset % Plan.alignment == 0)

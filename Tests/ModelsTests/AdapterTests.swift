@@ -169,6 +169,20 @@ struct AdapterTests {
     #expect(try relativeError(family.run(merged).logits(), family.floats("adapter.logits")) < 1e-5)
   }
 
+  /// Rotary divisors of GGUF that no scaling of config.json gives are found before anything is trained.
+  @Test func knowsBeforehandWhatCannotBeSaved() throws {
+    let gguf = try ModelFile(path: Fixture.path("small.gguf"))
+    let model = try Case("llama").model()
+    try model.checkSave(source: gguf)
+    var spec = model.spec
+    spec.rotary.scaling = .divisors((0..<spec.rotary.dimensions / 2).map { 2 + Float($0) })
+    let stretched = Decoder(
+      spec: spec, embedding: model.embedding, blocks: model.blocks, finalNorm: model.finalNorm,
+      head: model.head, vectors: [])
+    let error = #expect(throws: SwiftletError.self) { try stretched.checkSave(source: gguf) }
+    #expect(error?.code == .unsupported)
+  }
+
   @Test func savesTrainedModels() throws {
     let family = try Case("qwen2_tied")
     var model = try family.model()

@@ -31,8 +31,11 @@ struct FamilyTests {
       try Decoder(ModelFile(path: path), weights: weights, on: CPU(threads: 2))
     }
 
-    func run(_ model: Decoder, threads: Int = 2, dropouts: Dropouts? = nil) throws -> ReferenceRun {
-      try ReferenceRun(model, sequences, on: CPU(threads: threads), dropouts: dropouts)
+    func run(
+      _ model: Decoder, threads: Int = 2, merged: Bool = false, dropouts: Dropouts? = nil
+    ) throws -> ReferenceRun {
+      try ReferenceRun(
+        model, sequences, on: CPU(threads: threads, mergesLinears: merged), dropouts: dropouts)
     }
 
     private static func rows(_ name: String, _ file: SafetensorsFile) throws -> [[Int32]] {
@@ -46,11 +49,12 @@ struct FamilyTests {
     }
   }
 
-  @Test(arguments: families) func agreesWithTransformers(_ name: String) throws {
+  @Test(arguments: families, [false, true])
+  func agreesWithTransformers(_ name: String, merged: Bool) throws {
     let family = try Case(name)
     var model = try family.model()
     let parameters = try model.trainAll(on: CPU(threads: 2))
-    let run = try family.run(model)
+    let run = try family.run(model, merged: merged)
     #expect(try relativeError(run.logits(), family.floats("logits")) < 1e-5)
     #expect(try abs(run.loss() - Double(family.floats("loss")[0])) < 1e-5)
     let names = family.expected.names.filter { $0.hasPrefix("grad.") }.map { $0.dropFirst(5) }
@@ -58,11 +62,11 @@ struct FamilyTests {
     try expectGradients(run.gradients().values, family, prefix: "grad.")
   }
 
-  @Test(arguments: families) func agreesWithPEFT(_ name: String) throws {
+  @Test(arguments: families, [false, true]) func agreesWithPEFT(_ name: String, merged: Bool) throws {
     let family = try Case(name)
     var model = try family.model()
     let parameters = try model.addLoRA(AdapterFolder(path: family.path + "/adapter"), on: CPU(threads: 2))
-    let run = try family.run(model)
+    let run = try family.run(model, merged: merged)
     #expect(try relativeError(run.logits(), family.floats("adapter.logits")) < 1e-5)
     #expect(try abs(run.loss() - Double(family.floats("adapter.loss")[0])) < 1e-5)
     let names = family.expected.names.filter { $0.hasPrefix("adapter.grad.") }.map { $0.dropFirst(13) }

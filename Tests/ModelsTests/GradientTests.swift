@@ -43,7 +43,8 @@ struct GradientTests {
   }
 
   private func run(
-    _ name: String, _ training: Training, threads: Int = 2, weights: BaseWeights = .file
+    _ name: String, _ training: Training, threads: Int = 2, merged: Bool = false,
+    weights: BaseWeights = .file
   ) throws -> ReferenceRun {
     let family = try Case(name)
     let cpu = try CPU(threads: threads)
@@ -55,14 +56,23 @@ struct GradientTests {
     for index in parameters.entries.indices {
       parameters.withValues(index) { for i in $0.indices { $0[i] += 0.3 * random.next() } }
     }
-    return try family.run(model, threads: threads, dropouts: training.dropouts)
+    return try family.run(model, threads: threads, merged: merged, dropouts: training.dropouts)
+  }
+
+  @Test(arguments: FamilyTests.families, Training.allCases)
+  func agreeWithFiniteDifferences(_ name: String, _ training: Training) throws {
+    try expectFiniteDifferences(run(name, training))
+  }
+
+  /// The products that GPUs take.
+  @Test(arguments: FamilyTests.families, Training.allCases)
+  func mergedAgreeWithFiniteDifferences(_ name: String, _ training: Training) throws {
+    try expectFiniteDifferences(run(name, training, merged: true))
   }
 
   /// Central differences along a random direction in each tensor. Values are rounded to float32, so the step is
   /// what they really moved.
-  @Test(arguments: FamilyTests.families, Training.allCases)
-  func agreeWithFiniteDifferences(_ name: String, _ training: Training) throws {
-    let run = try run(name, training)
+  private func expectFiniteDifferences(_ run: ReferenceRun) throws {
     let gradients = try run.gradients(.f64).values
     let parameters = try #require(run.model.parameters)
     var random = SplitMix(state: 11)
@@ -88,14 +98,14 @@ struct GradientTests {
   /// What the layers keep changes neither loss nor gradients by a bit; nor do the threads, nor a second run.
   @Test(arguments: FamilyTests.families, Training.allCases)
   func doNotDependOnCheckpointingOrThreads(_ name: String, _ training: Training) throws {
-    for dtype in [DType.f32, .bf16] {
-      let run = try run(name, training)
+    for (dtype, merged) in [(DType.f32, false), (.bf16, false), (.bf16, true)] {
+      let run = try run(name, training, merged: merged)
       let expected = try run.gradients(dtype, .keep)
       #expect(expected.values.values.contains { $0.contains { $0 != 0 } })
       for other in [
         try run.gradients(dtype, .keep), try run.gradients(dtype, .elementwise),
         try run.gradients(dtype, .full),
-        try self.run(name, training, threads: 1).gradients(dtype, .keep),
+        try self.run(name, training, threads: 1, merged: merged).gradients(dtype, .keep),
       ] {
         #expect(other.loss.bitPattern == expected.loss.bitPattern)
         #expect(other.values == expected.values)

@@ -64,11 +64,16 @@ import Testing
     #expect(Array(steps.prefix(3)) == [1, 2, 3])
   }
 
-  @Test func hasNothingToContinue() throws {
-    _ = try train { $0.run.saveSteps = nil }
+  /// Nor does a run begin anew where one was to go on: in a folder that holds a finished run, and in none.
+  @Test(arguments: [true, false]) func hasNothingToContinue(afterARun: Bool) throws {
+    if afterARun { _ = try train { $0.run.saveSteps = nil } }
     #expect {
-      try train { $0.resume = .newest }
+      try train {
+        $0.resume = .newest
+        $0.overwritesOutputFolder = true
+      }
     } throws: { "\($0)".contains("no checkpoint to continue from") }
+    #expect(folder.has("run") == afterARun)
   }
 
   /// Planning a run opens everything and changes nothing.

@@ -67,24 +67,32 @@ public enum TestModel {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     // The weights stay mapped when the names are gone.
     defer { try? FileManager.default.removeItem(at: folder) }
-    try Data(config.text().utf8).write(to: folder.appending(path: "config.json"))
+    try write(config, to: folder.path, values: values)
+    return try Decoder(try ModelFile(path: folder.path), on: backend)
+  }
+
+  /// Writes config.json and model.safetensors.
+  static func write(
+    _ config: JSON, to folder: String, values: (_ name: String, _ count: Int) -> [Float]
+  ) throws {
+    try Data(config.text().utf8).write(to: URL(filePath: folder + "/config.json"))
     let shapes = shapes(try ModelSpec(config: config, path: "config.json"))
     let writer = try SafetensorsWriter(
-      path: folder.appending(path: "model.safetensors").path,
+      path: folder + "/model.safetensors",
       tensors: shapes.map { SafetensorsWriter.Entry($0.name, $0.shape, .weight(.f32)) })
     for (name, shape) in shapes {
       try writer.append(values(name, shape.reduce(1, *)).span, to: name)
     }
     try writer.finish()
-    return try Decoder(try ModelFile(path: folder.path), on: backend)
   }
 
   private static func shapes(_ spec: ModelSpec) -> [(name: String, shape: [Int])] {
     let (C, F, D) = (spec.hiddenSize, spec.intermediateSize, spec.headSize)
     let (queries, keys) = (spec.heads * D, spec.keyValueHeads * D)
     var tensors: [(TensorName, [Int])] = [
-      (.embedding, [spec.vocabularySize, C]), (.head, [spec.vocabularySize, C]), (.finalNorm, [C]),
+      (.embedding, [spec.vocabularySize, C]), (.finalNorm, [C]),
     ]
+    if !spec.tiesHead { tensors.append((.head, [spec.vocabularySize, C])) }
     for layer in 0..<spec.layers {
       tensors += [
         (.inputNorm(layer: layer), [C]), (.postAttentionNorm(layer: layer), [C]),
@@ -117,18 +125,20 @@ public struct Noise {
 extension Tokenizer {
   /// A tokenizer whose token i stands for the bytes `tokens[i]`; the last token is special and ends texts.
   public init(bytes tokens: [[UInt8]], end: String = "<end>") throws {
-    let spelled = tokens.map { String(String.UnicodeScalarView($0.map(Tokenizer.scalar))) }
+    let spelled = tokens.map { String(String.UnicodeScalarView($0.map { byteLetters[Int($0)] })) }
     try self.init(
       gguf: GGUFVocabulary(
         model: "gpt2", pre: "default", tokens: spelled + [end],
         tokenTypes: Array(repeating: 1, count: tokens.count) + [3], merges: [], eosID: Int32(tokens.count)))
   }
-
-  /// GPT-2's letter for a byte: printable ones stand for themselves, the others follow U+0100.
-  private static func scalar(_ byte: UInt8) -> Unicode.Scalar {
-    let isPlain = { (byte: UInt8) in (0x21...0x7E).contains(byte) || byte >= 0xA1 && byte != 0xAD }
-    if isPlain(byte) { return Unicode.Scalar(byte) }
-    let place = (0..<byte).count { !isPlain($0) }
-    return Unicode.Scalar(UInt16(256 + place)) ?? "?"
-  }
 }
+
+/// GPT-2's letters of the 256 bytes: printable ones stand for themselves, the others follow U+0100.
+let byteLetters: [Unicode.Scalar] = {
+  var others: UInt16 = 0x100
+  return (UInt8.min...UInt8.max).map { byte in
+    if (0x21...0x7E).contains(byte) || byte >= 0xA1 && byte != 0xAD { return Unicode.Scalar(byte) }
+    defer { others += 1 }
+    return Unicode.Scalar(others) ?? "?"
+  }
+}()

@@ -17,13 +17,16 @@ public enum TinyModel {
   public static func write(
     to folder: TemporaryFolder, named name: String = "tiny", vocabulary: Int = 272
   ) throws -> String {
-    try folder.write(config(vocabulary).text(), "\(name)/config.json")
     try folder.write(JSON.object(["eos_token_id": [256, 258]]).text(), "\(name)/generation_config.json")
     try folder.write(tokenizer.text(), "\(name)/tokenizer.json")
     let roles: JSON = ["eos_token": "<|im_end|>", "chat_template": .string(chatML)]
     try folder.write(roles.text(), "\(name)/tokenizer_config.json")
-    try writeWeights("\(folder.path)/\(name)/model.safetensors", vocabulary)
-    return "\(folder.path)/\(name)"
+    let path = "\(folder.path)/\(name)"
+    var generator = Noise(state: 1)
+    try TestModel.write(config(vocabulary), to: path) { name, count in
+      (0..<count).map { _ in name.hasSuffix("norm.weight") ? 1 : generator.next() / 4 }
+    }
+    return path
   }
 
   /// Conversations to train on, as JSON Lines.
@@ -42,48 +45,17 @@ public enum TinyModel {
     + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
     """
 
-  private static let (hidden, inner, headSize) = (16, 24, 8)
-
   private static func config(_ vocabulary: Int) -> JSON {
     [
       "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": .int(vocabulary),
-      "hidden_size": .int(hidden), "intermediate_size": .int(inner), "num_hidden_layers": 1,
-      "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": .int(headSize),
+      "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
+      "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
       "max_position_embeddings": 256, "rms_norm_eps": 1e-6, "tie_word_embeddings": true, "eos_token_id": 256,
     ]
   }
 
-  private static func writeWeights(_ path: String, _ vocabulary: Int) throws {
-    let layer = "model.layers.0."
-    let shapes: [(String, [Int])] = [
-      ("model.embed_tokens.weight", [vocabulary, hidden]), ("model.norm.weight", [hidden]),
-      (layer + "input_layernorm.weight", [hidden]), (layer + "post_attention_layernorm.weight", [hidden]),
-      (layer + "self_attn.q_proj.weight", [2 * headSize, hidden]),
-      (layer + "self_attn.k_proj.weight", [headSize, hidden]),
-      (layer + "self_attn.v_proj.weight", [headSize, hidden]),
-      (layer + "self_attn.o_proj.weight", [hidden, 2 * headSize]),
-      (layer + "mlp.gate_proj.weight", [inner, hidden]), (layer + "mlp.up_proj.weight", [inner, hidden]),
-      (layer + "mlp.down_proj.weight", [hidden, inner]),
-    ]
-    let writer = try SafetensorsWriter(
-      path: path, tensors: shapes.map { SafetensorsWriter.Entry($0, $1, .weight(.f32)) })
-    var generator = Noise(state: 1)
-    for (name, shape) in shapes {
-      let values = (0..<shape.reduce(1, *)).map { _ in
-        name.hasSuffix("norm.weight") ? 1 : generator.next() / 4
-      }
-      try writer.append(values.span, to: name)
-    }
-    try writer.finish()
-  }
-
   private static var tokenizer: JSON {
-    // GPT-2's letters: printable bytes stand for themselves, the others follow U+0100.
-    let isPlain = { (byte: Int) in (0x21...0x7E).contains(byte) || byte >= 0xA1 && byte != 0xAD }
-    let others = (0..<256).filter { !isPlain($0) }
-    let letters = (0..<256).map { isPlain($0) ? $0 : 256 + (others.firstIndex(of: $0) ?? 0) }
-    let scalars = letters.compactMap(Unicode.Scalar.init)
-    let vocabulary = scalars.enumerated().map { (String($1), JSON.int($0)) }
+    let vocabulary = byteLetters.enumerated().map { (String($1), JSON.int($0)) }
     let added: [JSON] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].enumerated().map {
       [
         "id": .int(256 + $0), "content": .string($1), "special": true, "normalized": false, "lstrip": false,

@@ -99,6 +99,7 @@ import Testing
       }
       #expect(Set(labels).count == dataset.statistics.trainedTokens)
       #expect(batches.allSatisfy { $0.inputIDs.count == 3 * 512 })
+      #expect(batches.allSatisfy { $0.sequenceStarts.count - 1 <= plan.mostSequences })
     }
     #expect(epochs[0] != epochs[1])
     #expect(epochs[1] != epochs[2])

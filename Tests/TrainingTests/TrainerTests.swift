@@ -103,6 +103,25 @@ struct TrainerTests {
     #expect(checkpoint["log_history"]?.array?.last?["step"] == 8)
   }
 
+  /// What the log averages, and the whole run's mean, do not show where a run was interrupted.
+  @Test func logsAsIfNeverInterrupted() throws {
+    func lossesLogged(_ run: TinyRun) throws -> [[JSON?]] {
+      try #require(run.json("trainer_state.json")["log_history"]?.array).map {
+        [$0["loss"], $0["train_loss"]]
+      }
+    }
+    let (whole, parted) = (try TinyRun(), try TinyRun())
+    for run in [whole, parted] {
+      run.settings.loggingSteps = 4
+      run.settings.saveSteps = 6
+    }
+    try whole.train()
+    _ = try parted.trainInterrupted(after: 7)
+    try parted.train(resume: 6)
+    #expect(try lossesLogged(parted) == lossesLogged(whole))
+    #expect(try lossesLogged(whole).contains { $0[1] != nil })
+  }
+
   /// `metrics.jsonl` has, line by line, the history of `trainer_state.json`, without gaps or repetitions after a
   /// resumption.
   @Test func logsEveryStepOnce() throws {

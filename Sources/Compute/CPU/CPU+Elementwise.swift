@@ -116,7 +116,7 @@ extension CPU {
   }
 
   /// Splits the rows of `x` over the threads.
-  private func rows(of x: Tensor, _ body: (_ begin: Int64, _ end: Int64) -> Void) {
+  func rows(of x: Tensor, _ body: (_ begin: Int64, _ end: Int64) -> Void) {
     ranges(x.rows, elementsEach: x.columns, body)
   }
 }

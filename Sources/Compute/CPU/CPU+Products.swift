@@ -95,6 +95,9 @@ extension MatrixProduct {
     case .matrix(let tensor):
       t.b_kind = SW_B_MATRIX
       t.b = tensor.matrix
+    case .rowsOfMatrix(let tensor):
+      t.b_kind = SW_B_MATRIX_ROWS
+      t.b = tensor.matrix
     }
     return t
   }
@@ -104,5 +107,45 @@ extension MatrixProduct.Term {
   /// Whether columns are cut out of blocks of 256.
   fileprivate var decodesLongBlocks: Bool {
     if case .weight(let weight) = right { weight.format.blockSize == 256 } else { false }
+  }
+}
+
+extension CPU {
+  public func expand(_ layer: LinearExpansion, into out: Tensor) {
+    let (inputs, ranks) = (layer.inputs, layer.ranks)
+    var firstRow = 0
+    for part in layer.parts {
+      let rows = out.rows(firstRow..<firstRow + part.weight.rows)
+      decode(part.weight, scale: 1, into: rows.columns(0..<inputs))
+      if ranks > 0 { zero(rows.columns(inputs..<inputs + ranks)) }
+      if let up = part.up {
+        decode(
+          up.weight, scale: up.scale,
+          into: rows.columns(inputs + up.columns.lowerBound..<inputs + up.columns.upperBound))
+      }
+      firstRow += part.weight.rows
+    }
+    guard let down = layer.down else { return }
+    let below = out.rows(firstRow..<firstRow + ranks)
+    decode(down, scale: 1, into: below.columns(0..<inputs))
+    zero(below.columns(inputs..<inputs + ranks))
+  }
+
+  /// out = scale * weight, rounded to out's dtype.
+  private func decode(_ weight: Weight, scale: Float, into out: Tensor) {
+    let columns = weight.columns
+    rows(of: out) { begin, end in
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { row in
+        withUnsafePointer(to: weight.layout) { layout in
+          let decoded = sw_matrix(
+            data: row.baseAddress, rows: 1, columns: Int64(columns), stride: Int64(columns), dtype: SW_F32)
+          for index in begin..<end {
+            sw_weight_decode(layout, index, 0, Int64(columns), row.baseAddress)
+            if scale != 1 { for column in row.indices { row[column] *= scale } }
+            sw_copy(decoded, out.rows(Int(index)..<Int(index) + 1).matrix, 0, 1)
+          }
+        }
+      }
+    }
   }
 }

@@ -6,9 +6,13 @@ import CKernels
 public final class CPU: Backend {
   let pool: OpaquePointer
   public let threads: Int
+  public let mergesLinears: Bool
 
-  /// - Parameter threads: nil for one per processor that this process may run on.
-  public init(threads: Int? = nil) throws(SwiftletError) {
+  /// - Parameters:
+  ///   - threads: nil for one per processor that this process may run on.
+  ///   - mergesLinears: false is faster, as no weight is then copied out of its file; true is what GPUs do.
+  public init(threads: Int? = nil, mergesLinears: Bool = false) throws(SwiftletError) {
+    self.mergesLinears = mergesLinears
     let wanted = threads ?? Int(sw_available_processors())
     guard wanted > 0 else {
       throw SwiftletError(.invalidConfiguration, "threads must be at least 1, not \(wanted)")
@@ -33,9 +37,11 @@ public final class CPU: Backend {
   }
 
   /// Whether the processor multiplies bfloat16 itself: then that is twice as fast as float32, elsewhere slower.
-  public static var multipliesBF16: Bool { sw_gemm_isa(SW_BF16) != SW_ISA_PORTABLE }
+  public var multipliesBF16: Bool { sw_gemm_isa(SW_BF16) != SW_ISA_PORTABLE }
 
   public func allocate(bytes: Int) throws(SwiftletError) -> Buffer { try Buffer(count: bytes) }
+
+  public var availableMemory: Int? { ProcessMemory.available }
 
   public var hasHostMemory: Bool { true }
 
@@ -50,6 +56,18 @@ public final class CPU: Backend {
   ) throws(SwiftletError) {
     target.copyMemory(from: UnsafeRawBufferPointer(start: source, count: target.count))
   }
+
+  public func place(_ weight: Weight, as target: WeightConverter.Target?) throws(SwiftletError) -> Weight {
+    guard let target else { return weight }
+    let converter = try WeightConverter(rows: weight.rows, columns: weight.columns, to: target)
+    tasks(converter.pieces.count) { task, _ in
+      converter.convert(converter.pieces[task]) { weight.decode(row: $0, into: $1) }
+    }
+    weight.forgetFile()
+    return try converter.finish()
+  }
+
+  public func record(_ body: () throws -> Void) throws -> (any Recording)? { nil }
 
   /// Operations end before they return.
   public func synchronize() throws(SwiftletError) {}

@@ -7,6 +7,7 @@ extension CUDA {
     guard let workspace = workspace?.address else { preconditionFailure("a product without workspace") }
     let plan = ProductPlan(product)
     let sums = plan.sums?.tensor(in: workspace)
+    if let bias = product.bias, let place = plan.bias { convert(bias, y: place.tensor(in: workspace)) }
     if plan.isJoined {
       runJoined(product, plan, sums, workspace)
     } else {
@@ -25,7 +26,9 @@ extension CUDA {
       } else {
         right = term.right.tensor(term.left.dtype)
       }
-      var gemm = product.gemm(term.left, right, transposed: term.right.isTransposed, into: sums)
+      var gemm = product.gemm(
+        term.left, right, transposed: term.right.isTransposed, bias: plan.bias?.tensor(in: workspace),
+        into: sums)
       gemm.alpha = product.alpha * term.scale
       if index > 0 { (gemm.bias, gemm.addend) = (nil, gemm.out) }
       run(gemm, workspace: workspace)
@@ -54,7 +57,9 @@ extension CUDA {
       start = range.upperBound
     }
     run(
-      product.gemm(left, right, transposed: first.right.isTransposed, into: sums), workspace: workspace)
+      product.gemm(
+        left, right, transposed: first.right.isTransposed, bias: plan.bias?.tensor(in: workspace), into: sums),
+      workspace: workspace)
   }
 
   /// out = sums + bias + addend
@@ -65,18 +70,18 @@ extension CUDA {
       .matrixProduct, "store_sums_bf16", grid: Grid(x: (out.columns + 255) / 256, y: min(out.rows, 65535)),
       threads: 256, Int64(out.rows), Int64(out.columns), sums.address, Int64(sums.stride),
       product.bias?.address ?? 0, product.addend?.address ?? 0, Int64(product.addend?.stride ?? 0),
-      out.address,
-      Int64(out.stride))
+      out.address, Int64(out.stride))
   }
 }
 
 extension MatrixProduct {
-  /// left * right, `right` lying as (n, k) when transposed. Into `sums`, what `out` gets besides is left to its
-  /// last step.
+  /// left * right, `right` lying as (n, k) when transposed, with the bias as it is in out's type. Into `sums`, what
+  /// `out` gets besides is left to its last step.
   fileprivate func gemm(
-    _ left: Tensor, _ right: Tensor, transposed isRightTransposed: Bool, into sums: Tensor?
+    _ left: Tensor, _ right: Tensor, transposed isRightTransposed: Bool, bias roundedBias: Tensor?,
+    into sums: Tensor?
   ) -> Gemm {
-    let (bias, addend) = sums == nil ? (bias, addend) : (nil, nil)
+    let (bias, addend) = sums == nil ? (roundedBias ?? bias, addend) : (nil, nil)
     guard outTransposed else {
       return Gemm(
         a: left, aTransposed: leftTransposed, b: right, bTransposed: isRightTransposed, alpha: alpha,
@@ -94,7 +99,7 @@ extension MatrixProduct.Term.Right {
   /// The operand where it lies, (k, n) or (n, k), of `dtype`.
   fileprivate func tensor(_ dtype: DType) -> Tensor {
     switch self {
-    case .matrix(let tensor): tensor
+    case .matrix(let tensor), .rowsOfMatrix(let tensor): tensor
     case .rowsOf(let weight), .weight(let weight):
       Tensor(
         address: UInt(bitPattern: weight.layout.data), rows: weight.rows, columns: weight.columns,

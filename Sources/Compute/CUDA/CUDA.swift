@@ -1,5 +1,6 @@
 import Basics
 import CKernels
+import Synchronization
 
 /// An NVIDIA GPU as a backend. Operations are started on one stream and end in that order; nothing waits for them but
 /// `read` and `synchronize`.
@@ -12,7 +13,8 @@ public final class CUDA: Backend {
   let gemms: GemmCache
   private var modules: [KernelSource: UnsafeMutableRawPointer] = [:]
   private var functions: [String: UnsafeMutableRawPointer] = [:]
-  private var failure: SwiftletError?
+  private(set) var failure: SwiftletError?
+  private let ledger = Ledger()
 
   var driver: sw_cuda_driver { device.driver }
   var libraries: CUDALibraries { device.libraries }
@@ -37,6 +39,9 @@ public final class CUDA: Backend {
       KernelCompiler(libraries: libraries, architecture: device.architecture, cacheFolder: kernelCache))
   }
 
+  /// Whether this machine has a driver and a GPU.
+  public static var isPresent: Bool { CUDADevice.count > 0 }
+
   public static var defaultKernelCache: String { KernelCompiler.defaultCacheFolder }
 
   deinit {
@@ -55,6 +60,14 @@ public final class CUDA: Backend {
 
   public var hasHostMemory: Bool { false }
 
+  public var multipliesBF16: Bool { true }
+
+  public var availableMemory: Int? { device.memory.free + allocatedBytes }
+
+  /// Bytes allocated now, and at most so far.
+  public var allocatedBytes: Int { ledger.now }
+  public var peakAllocatedBytes: Int { ledger.peak }
+
   /// - Throws: `.outOfMemory`, saying how much there is.
   public func allocate(bytes: Int) throws(SwiftletError) -> Buffer {
     device.makeCurrent()
@@ -70,8 +83,10 @@ public final class CUDA: Backend {
             "End what else uses it, or lower memory_budget, per_device_train_batch_size or max_seq_length.")
         : device.error(status, "taking \(bytes) bytes of the GPU's memory")
     }
-    let device = device
+    let (device, ledger) = (device, ledger)
+    ledger.add(bytes)
     return Buffer(base: base, count: bytes) { base in
+      ledger.add(-bytes)
       device.makeCurrent()
       _ = device.driver.cuMemFree_v2(sw_device_address(UInt(bitPattern: base)))
     }
@@ -182,6 +197,21 @@ public final class CUDA: Backend {
       let status = cubin.withUnsafeBytes { driver.cuModuleLoadData(&module, $0.baseAddress) }
       guard status == 0 else { throw device.error(status, "loading the kernels of \(source.rawValue).cu") }
       modules[source] = module
+    }
+  }
+}
+
+/// Counts allocated bytes, on whichever thread buffers end.
+private final class Ledger: Sendable {
+  private let bytes = Mutex((now: 0, peak: 0))
+
+  var now: Int { bytes.withLock { $0.now } }
+  var peak: Int { bytes.withLock { $0.peak } }
+
+  func add(_ count: Int) {
+    bytes.withLock {
+      $0.now += count
+      $0.peak = max($0.peak, $0.now)
     }
   }
 }

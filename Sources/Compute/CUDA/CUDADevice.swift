@@ -73,6 +73,16 @@ final class CUDADevice: @unchecked Sendable {
     makeCurrent()
   }
 
+  /// GPUs of this machine; 0 without a driver.
+  static var count: Int {
+    var missing: UnsafePointer<CChar>?
+    guard let library = try? LibrarySearch(folders: []).open(.driver) else { return 0 }
+    let driver = sw_cuda_driver_load(library.handle, &missing)
+    var count: Int32 = 0
+    guard missing == nil, driver.cuInit(0) == 0, driver.cuDeviceGetCount(&count) == 0 else { return 0 }
+    return Int(count)
+  }
+
   deinit { _ = driver.cuDevicePrimaryCtxRelease_v2(handle) }
 
   /// NVRTC's name of the architecture. With an "a": instructions that only this generation has.

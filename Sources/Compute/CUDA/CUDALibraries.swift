@@ -27,7 +27,8 @@ public final class CUDALibraries: @unchecked Sendable {
 }
 
 extension LibrarySearch {
-  fileprivate func table<Table>(
+  /// A library's functions; notes where it was found.
+  func table<Table>(
     _ library: CUDALibrary, _ paths: inout [CUDALibrary: String],
     _ load: (UnsafeMutableRawPointer, UnsafeMutablePointer<UnsafePointer<CChar>?>) -> Table
   ) throws(SwiftletError) -> Table {

@@ -4,6 +4,7 @@ import CKernels
 enum KernelSource: String, CaseIterable {
   case dequantize
   case elementwise
+  case expand
   case matrixProduct = "matrix_product"
   case quantize
 

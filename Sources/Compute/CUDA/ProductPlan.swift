@@ -7,8 +7,8 @@
 ///   whose sums never leave the registers. Left operands that do not lie side by side are copied so.
 /// - One by one: each product adds to what the ones before left, which lies in f32.
 ///
-/// The cheaper in bytes moved is taken. Where f32 sums have no place in `out`, or cuBLASLt has no bias of f32 for
-/// `out`, they lie in the workspace until a last kernel rounds them.
+/// The cheaper in bytes moved is taken. Where f32 sums have no place in `out`, they lie in the workspace until a last
+/// kernel rounds them.
 struct ProductPlan {
   /// A matrix in the workspace.
   struct Place {
@@ -33,6 +33,8 @@ struct ProductPlan {
   private(set) var rights: [Place?] = []
   /// (m, n), f32
   private(set) var sums: Place?
+  /// (1, n): the bias in out's type, as cuBLASLt takes it; nil when it is already.
+  private(set) var bias: Place?
   /// What the workspace needs; cuBLASLt's part lies at its start.
   private(set) var bytes: Int
 
@@ -58,7 +60,11 @@ struct ProductPlan {
     }
     let addsUpInPlace =
       product.out.dtype == .f32 || (dtype == .bf16 && (isJoined || product.terms.count == 1))
-    if !addsUpInPlace || (product.bias != nil && product.out.dtype != .f32) { sums = place(m, n, .f32) }
+    if !addsUpInPlace {
+      sums = place(m, n, .f32)
+    } else if product.bias != nil, product.out.dtype != .f32 {
+      bias = place(1, n, product.out.dtype)
+    }
   }
 
   private mutating func place(_ rows: Int, _ columns: Int, _ dtype: DType) -> Place {
@@ -113,12 +119,15 @@ extension MatrixProduct.Term.Right {
   var weight: Weight? {
     switch self {
     case .rowsOf(let weight), .weight(let weight): weight
-    case .matrix: nil
+    case .matrix, .rowsOfMatrix: nil
     }
   }
 
   /// Whether it lies as (n, k).
   var isTransposed: Bool {
-    if case .rowsOf = self { true } else { false }
+    switch self {
+    case .rowsOf, .rowsOfMatrix: true
+    case .weight, .matrix: false
+    }
   }
 }

@@ -74,6 +74,16 @@ public final class MappedFile: @unchecked Sendable {
     return bytes.baseAddress.unsafelyUnwrapped + offset
   }
 
+  /// Gives back the memory of `count` mapped bytes from `start` on. Who reads them again waits for the disk, or for
+  /// the system's cache of it, and gets the same bytes.
+  public func forget(_ start: UnsafeRawPointer, count: Int) {
+    let offset = start - UnsafeRawPointer(bytes.baseAddress.unsafelyUnwrapped)
+    precondition(contains(offset, count))
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let first = offset / page * page
+    madvise(UnsafeMutableRawPointer(mutating: address(first)), offset + count - first, MADV_DONTNEED)
+  }
+
   private func contains(_ offset: Int, _ count: Int) -> Bool {
     offset >= 0 && offset <= bytes.count && count <= bytes.count - offset
   }

@@ -18,9 +18,12 @@ public struct Plan: Sendable {
   /// Every tensor starts at a multiple of so many bytes: a cache line here, what cuBLASLt and TMA want there.
   public static let alignment = 256
 
+  /// `bytes`, up to the next multiple of `alignment`.
+  static func aligned(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
+
   /// Takes `bytes` at the end of a layout of `size` bytes: returns their offset, a multiple of `alignment`.
   static func place(_ bytes: Int, in size: inout Int) -> Int {
-    let offset = (size + alignment - 1) / alignment * alignment
+    let offset = aligned(size)
     size = offset + bytes
     return offset
   }

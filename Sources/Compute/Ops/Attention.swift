@@ -62,15 +62,19 @@ public struct Segments: Sendable {
 }
 
 extension Step {
-  public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ shape: Attention.Shape, _ segments: Segments)
-    -> (out: Tensor, logsumexp: Tensor)
-  {
+  /// The operation of `Attention`.
+  ///
+  /// - Parameter into: where `out` is written; a new tensor when nil.
+  public func attention(
+    _ q: Tensor, _ k: Tensor, _ v: Tensor, _ shape: Attention.Shape, _ segments: Segments, into: Tensor? = nil
+  ) -> (out: Tensor, logsumexp: Tensor) {
     precondition(shape.heads % shape.keyValueHeads == 0 && shape.headSize % 2 == 0)
     precondition(q.columns == shape.heads * shape.headSize, "q (\(q.rows), \(q.columns))")
     precondition(k.columns == shape.keyValueHeads * shape.headSize, "k (\(k.rows), \(k.columns))")
     precondition(v.shape == k.shape && q.dtype == k.dtype && q.dtype == v.dtype)
+    precondition(into.map { $0.shape == q.shape && $0.dtype == q.dtype } ?? true)
     let operation = Attention(
-      shape: shape, q: q, k: k, v: v, segments: segments, out: make(q.rows, q.columns, q.dtype),
+      shape: shape, q: q, k: k, v: v, segments: segments, out: into ?? make(q.rows, q.columns, q.dtype),
       logsumexp: make(q.rows, shape.heads, q.dtype.arithmetic))
     let bytes = backend.workspaceBytes(operation)
     perform([q, k, v, operation.out, operation.logsumexp], workspace: bytes) {

@@ -14,6 +14,12 @@ public protocol Backend: AnyObject {
   /// Memory that outlives a step: arenas, parameters, caches. Its content is undefined.
   func allocate(bytes: Int) throws(SwiftletError) -> Buffer
 
+  /// Whether products of bfloat16 are faster than those of float32.
+  var multipliesBF16: Bool { get }
+
+  /// Bytes that this backend has allocated and may still allocate; nil when the system does not say.
+  var availableMemory: Int? { get }
+
   /// Whether that memory is the host's own, so that the host may read and write it while no operation runs.
   var hasHostMemory: Bool { get }
 
@@ -28,14 +34,31 @@ public protocol Backend: AnyObject {
   /// - Throws: what failed on the device since the last call.
   func read(_ source: UnsafeRawPointer, into target: UnsafeMutableRawBufferPointer) throws(SwiftletError)
 
+  /// A matrix of the host's where the device's operations can read it, in another format if one is given: `weight`
+  /// itself, or a copy. What reading it from a mapped file has cost is given back, where it is copied.
+  ///
+  /// - Throws: `.outOfMemory`.
+  func place(_ weight: Weight, as target: WeightConverter.Target?) throws(SwiftletError) -> Weight
+
   /// Waits for all operations that were started.
   ///
   /// - Throws: what failed on the device since the last call.
   func synchronize() throws(SwiftletError)
 
+  /// Records the operations that `body` starts, without running them; nil, with `body` not called, where starting them
+  /// again one by one costs no more.
+  ///
+  /// Operations take their operands by address: what is to change from run to run must lie in memory.
+  func record(_ body: () throws -> Void) throws -> (any Recording)?
+
   // Products
   func workspaceBytes(_ product: MatrixProduct) -> Int
   func run(_ product: MatrixProduct, workspace: Tensor?)
+
+  /// Whether layers that share an input, and their adapters, are best computed as one product with a matrix that
+  /// `expand` writes anew each time; if not, part by part.
+  var mergesLinears: Bool { get }
+  func expand(_ layer: LinearExpansion, into out: Tensor)
 
   // Attention
   func workspaceBytes(_ attention: Attention) -> Int
@@ -73,4 +96,10 @@ public protocol Backend: AnyObject {
   func sumOfSquares(_ x: Tensor) -> Double
   func adamW(_ update: AdamWUpdate, parameters: Tensor, gradients: Tensor, m: Tensor, v: Tensor)
   func adamW8bit(_ update: AdamWUpdate, parameters: Tensor, gradients: Tensor, state: AdamW8bitState)
+}
+
+/// Operations that were recorded once, to be started again and again as one.
+public protocol Recording: AnyObject, Sendable {
+  /// Starts them, after all that were started before.
+  func start()
 }

@@ -10,9 +10,14 @@ public enum Activation: Sendable, CaseIterable {
 
 extension Step {
   /// y = act(gate) * up (Shazeer, arXiv:2002.05202, eq. 6).
-  public func gatedActivation(_ activation: Activation, gate: Tensor, up: Tensor) -> Tensor {
+  ///
+  /// - Parameter into: where y is written; a new tensor when nil.
+  public func gatedActivation(
+    _ activation: Activation, gate: Tensor, up: Tensor, into: Tensor? = nil
+  ) -> Tensor {
     precondition(gate.shape == up.shape && gate.dtype == up.dtype)
-    let y = make(gate.rows, gate.columns, gate.dtype)
+    let y = into ?? make(gate.rows, gate.columns, gate.dtype)
+    precondition(y.shape == gate.shape && y.dtype == gate.dtype)
     perform([gate, up, y]) { _ in backend.gatedActivation(activation, gate: gate, up: up, y: y) }
     return y
   }

@@ -11,6 +11,8 @@ public struct MatrixProduct {
       case weight(Weight)
       /// right(k, n) = matrix[k, n], of left's dtype.
       case matrix(Tensor)
+      /// right(k, n) = matrix[n, k], of left's dtype.
+      case rowsOfMatrix(Tensor)
     }
 
     /// (m, k), or (k, m) when the product's left is transposed. Its dtype decides the arithmetic.
@@ -83,6 +85,29 @@ extension Step {
     return multiply(terms, bias: nil, adding: nil, into: into, columns: inputs, #function)
   }
 
+  /// left * rightᵀ + bias + adding, (T, k) by (n, k) to (T, n); both factors are of one dtype.
+  ///
+  /// - Parameter into: where the product is written; a new tensor of left's dtype when nil.
+  @discardableResult
+  public func product(
+    _ left: Tensor, rowsOf right: Tensor, bias: Tensor? = nil, adding: Tensor? = nil, into: Tensor? = nil
+  ) -> Tensor {
+    precondition(left.columns == right.columns && left.dtype == right.dtype)
+    precondition(bias.map { $0.columns == right.rows && $0.dtype == .f32 } ?? true)
+    let term = MatrixProduct.Term(left: left, right: .rowsOfMatrix(right), scale: 1)
+    return multiply([term], bias: bias, adding: adding, into: into, columns: right.rows, #function)
+  }
+
+  /// left * right + adding, (T, k) by (k, n) to (T, n); both factors are of one dtype.
+  ///
+  /// - Parameter into: where the product is written; a new tensor of left's dtype when nil.
+  @discardableResult
+  public func product(_ left: Tensor, _ right: Tensor, adding: Tensor? = nil, into: Tensor? = nil) -> Tensor {
+    precondition(left.columns == right.rows && left.dtype == right.dtype)
+    let term = MatrixProduct.Term(left: left, right: .matrix(right), scale: 1)
+    return multiply([term], bias: nil, adding: adding, into: into, columns: right.columns, #function)
+  }
+
   /// dW += alpha * dyᵀ x, (T, out) and (T, in) to (out, in), f32: the gradient of `linear` by its weight.
   public func linearWeightGradient(_ dy: Tensor, _ x: Tensor, alpha: Float = 1, addingTo dWeight: Tensor) {
     precondition(dy.rows == x.rows && dy.dtype == x.dtype && dWeight.dtype == .f32)
@@ -116,7 +141,10 @@ extension Step {
     var operands: [Tensor?] = [product.bias, product.addend, product.out]
     for term in product.terms {
       operands.append(term.left)
-      if case .matrix(let right) = term.right { operands.append(right) }
+      switch term.right {
+      case .matrix(let right), .rowsOfMatrix(let right): operands.append(right)
+      case .weight, .rowsOf: break
+      }
     }
     perform(operands, workspace: backend.workspaceBytes(product), name) {
       backend.run(product, workspace: $0)

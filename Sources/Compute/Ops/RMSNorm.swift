@@ -7,14 +7,17 @@ extension Step {
   /// - Parameters:
   ///   - weight: (1, C), f32.
   ///   - output: y's dtype: x's, or bf16 when x is f32.
+  ///   - into: where y is written, of dtype `output`; a new tensor when nil.
   /// - Returns: h (x itself when there is no residual), y, and rstd (T, n), which the gradient needs.
   public func rmsNorm(
-    _ x: Tensor, adding residual: Tensor? = nil, _ weight: Tensor, epsilon: Float, output: DType? = nil
+    _ x: Tensor, adding residual: Tensor? = nil, _ weight: Tensor, epsilon: Float, output: DType? = nil,
+    into: Tensor? = nil
   ) -> (h: Tensor, y: Tensor, rstd: Tensor) {
     precondition(x.columns % weight.columns == 0 && weight.dtype == .f32, "x (\(x.rows), \(x.columns))")
     precondition(residual.map { $0.shape == x.shape && $0.dtype == x.dtype } ?? true)
     let h = residual.map { _ in make(x.rows, x.columns, x.dtype) }
-    let y = make(x.rows, x.columns, output ?? x.dtype)
+    let y = into ?? make(x.rows, x.columns, output ?? x.dtype)
+    precondition(y.shape == x.shape && y.dtype == output ?? x.dtype)
     precondition(y.dtype.isNarrow(side: x.dtype))
     let rstd = make(x.rows, x.columns / weight.columns, x.dtype.arithmetic)
     perform([x, residual, weight, h, y, rstd]) { _ in

@@ -60,7 +60,7 @@ public final class Step {
   public func make(_ rows: Int, _ columns: Int, _ dtype: DType) -> Tensor {
     precondition(rows > 0 && columns > 0, "a tensor of shape (\(rows), \(columns))")
     let wanted = rows * columns * dtype.size
-    let bytes = (wanted + Plan.alignment - 1) / Plan.alignment * Plan.alignment
+    let bytes = Plan.aligned(wanted)
     defer { made += 1 }
     var address: UInt = 0
     if let arena {
@@ -84,7 +84,7 @@ public final class Step {
         if let slot = tensor.slot { plan.slots[slot].lastUse = operation }
       }
     } else if let timer {
-      timer.measure(name) { body(workspace) }
+      timer.measure(name, on: backend) { body(workspace) }
     } else {
       body(workspace)
     }

@@ -1,6 +1,5 @@
-/// Adds up how long the operations of steps take, by the name of the `Step` method.
-///
-/// Meant for backends that work while the method runs, as the CPU does.
+/// Adds up how long the operations of steps take, by the name of the `Step` method. Steps are not recorded while
+/// there is one, and each operation is waited for.
 public final class StepTimer {
   public struct Entry: Sendable {
     public let operation: String
@@ -15,8 +14,12 @@ public final class StepTimer {
   /// The operations, the longest first.
   public var report: [Entry] { entries.values.sorted { $0.seconds > $1.seconds } }
 
-  func measure(_ operation: StaticString, _ body: () -> Void) {
-    let elapsed = ContinuousClock().measure(body)
+  func measure(_ operation: StaticString, on backend: any Backend, _ body: () -> Void) {
+    // What failed is told by the step's end.
+    let elapsed = ContinuousClock().measure {
+      body()
+      try? backend.synchronize()
+    }
     let name = "\(operation)".prefix { $0 != "(" }
     var entry = entries[String(name)] ?? Entry(operation: String(name))
     entry.seconds += elapsed / .seconds(1)

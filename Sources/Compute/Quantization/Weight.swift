@@ -38,13 +38,28 @@ public struct Weight: @unchecked Sendable {
       let scales = NF4.scaleCount(elements: elements)
       let nested = NF4.nestedScaleCount(elements: elements)
       let scaleBytes = layout.absmax == nil ? scales + (nested + 256) * float : scales * float
-      return (elements + 1) / 2 + scaleBytes + NF4.table.count * float
-    case .int8:
-      return elements + rows * float
-    default:
-      return elements / format.blockSize * format.bytesPerBlock
+      return elementBytes + scaleBytes + NF4.table.count * float
+    case .int8: return elementBytes + rows * float
+    default: return elementBytes
     }
   }
+
+  /// Size of the elements without tables: what `layout.data` points to.
+  private var elementBytes: Int {
+    let elements = rows * columns
+    return switch format {
+    case .nf4: (elements + 1) / 2
+    case .int8: elements
+    default: elements / format.blockSize * format.bytesPerBlock
+    }
+  }
+
+  /// The mapped file that the elements lie in; nil when they are in memory of their own.
+  public var file: MappedFile? { owner as? MappedFile ?? (owner as? Owners)?.file }
+
+  /// Gives back the memory that reading the elements from a mapped file has cost, when they are not needed soon: they
+  /// have been converted, say.
+  public func forgetFile() { file?.forget(layout.data, count: elementBytes) }
 
   /// Writes row `row` as `columns` floats.
   public func decode(row: Int, into out: UnsafeMutablePointer<Float>) {

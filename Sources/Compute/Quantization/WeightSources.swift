@@ -84,8 +84,9 @@ extension Weight {
 }
 
 /// Keeps several things alive.
-private final class Owners {
-  let objects: [AnyObject]
+final class Owners {
+  private let objects: [AnyObject]
+  var file: MappedFile? { objects.lazy.compactMap { $0 as? MappedFile }.first }
 
   init(_ objects: [AnyObject]) { self.objects = objects }
 }

@@ -7,13 +7,19 @@ extension Decoder {
   /// (Kaiming's with a = sqrt 5), B zero, so that the model computes what it did.
   ///
   /// - Returns: the parameters to train, named as in PEFT's files.
-  /// - Throws: `.invalidConfiguration` when no layer is chosen; `.unsupported` when the embedding is, or a module
+  /// - Throws: `.invalidConfiguration` when no layer is chosen, or one that there is not; `.unsupported` when the embedding is, or a module
   ///   that cannot be trained whole.
   /// - Precondition: nothing is trained yet.
   public mutating func addLoRA(
     _ configuration: LoRAConfiguration, seed: UInt64, on backend: any Backend
   ) throws(SwiftletError) -> Parameters {
     precondition(parameters == nil)
+    if let stranger = configuration.layersToTransform?.first(where: { !(0..<spec.layers).contains($0) }) {
+      throw SwiftletError(
+        .invalidConfiguration,
+        "layers_to_transform names layer \(stranger), but this model has \(spec.layers) layers",
+        remedy: "They are counted from 0: the last is \(spec.layers - 1).")
+    }
     var layout = Parameters.Layout()
     var sites: [LoRASite] = []
     for (path, layer) in linears {

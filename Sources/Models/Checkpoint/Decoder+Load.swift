@@ -1,6 +1,5 @@
 import Basics
 import Compute
-import Foundation
 
 /// What the base model's matrices are held as.
 public enum BaseWeights: String, Sendable, CaseIterable {
@@ -115,12 +114,7 @@ private struct Loader {
     guard weight.rows == rows, weight.columns == columns else {
       throw wrongShape(name, "(\(weight.rows), \(weight.columns))", "(\(rows), \(columns))")
     }
-    guard let target = format.target(for: weight) else { return weight }
-    let converter = try WeightConverter(rows: rows, columns: columns, to: target)
-    DispatchQueue.concurrentPerform(iterations: converter.pieces.count) { index in
-      converter.convert(converter.pieces[index]) { weight.decode(row: $0, into: $1) }
-    }
-    return try converter.finish()
+    return try backend.place(weight, as: format.target(for: weight))
   }
 
   private mutating func vector(_ name: TensorName, width: Int) throws(SwiftletError) -> Tensor {

@@ -46,6 +46,11 @@ extension Decoder {
     try writeFile(Array((config.text(.indented(2)) + "\n").utf8), to: "\(folder)/config.json")
   }
 
+  /// Sees that `save` can say what this model is, so that nobody trains in vain.
+  ///
+  /// - Throws: `.unsupported` for a rotary scaling that config.json cannot say.
+  public func checkSave(source: ModelFile) throws(SwiftletError) { _ = try config(source, .bfloat16) }
+
   private func config(_ source: ModelFile, _ precision: CheckpointPrecision) throws(SwiftletError) -> JSON {
     var config: JSON.Object
     switch source {

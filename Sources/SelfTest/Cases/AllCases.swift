@@ -3,7 +3,8 @@ import Compute
 extension OpCase {
   /// The table.
   public static var all: [OpCase] {
-    linearCases + normCases + rotaryCases + attentionCases + activationCases + elementwiseCases
+    linearCases + mergedLinearCases + normCases + rotaryCases + attentionCases + activationCases
+      + elementwiseCases
       + vocabularyCases + optimizerCases
   }
 

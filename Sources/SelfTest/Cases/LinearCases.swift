@@ -72,7 +72,7 @@ extension OpCase {
     case nothing, other, itself, stream
   }
 
-  /// y = scale * x Wᵀ + bias + addend and dx = scale * dy W, W frozen.
+  /// y = scale * x Wᵀ + bias + addend and dx = scale * dy W, W frozen. The bias may be rounded as y is.
   static func linear(
     _ kind: WeightKind, rows: Int, inputs: Int, outputs: Int, bias: Bool = false, scale: Float = 1,
     adding addend: Addend = .nothing
@@ -111,7 +111,7 @@ extension OpCase {
         let dx = inputGradient(v.dy, v.w, scale)
         return [
           "y": Matrix(rows, outputs) { i, j in
-            let biased = bias ? y[i, j] + v.bias[0, j] : y[i, j]
+            let biased = bias ? y[i, j] + v.bias[0, j].stored : y[i, j]
             return switch addend {
             case .nothing: biased.stored
             case .other: (biased + v.r[i, j]).stored

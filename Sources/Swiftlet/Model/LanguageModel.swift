@@ -77,7 +77,10 @@ extension LanguageModel {
   }
 
   /// Makes every weight trainable, as float32.
+  ///
+  /// - Throws: `.unsupported` when the result could not be saved.
   public func trainAllWeights() throws(SwiftletError) {
+    try decoder.checkSave(source: file)
     parameters = try decoder.trainAll(on: backend)
   }
 
@@ -90,12 +93,15 @@ extension LanguageModel {
     }
   }
 
+  /// The most tokens of a text that the model was made for.
+  public var contextLength: Int { decoder.spec.maximumPositions }
+
   /// - Throws: `.invalidConfiguration` when the model was not made for texts of `length` tokens.
   public func checkContext(_ length: Int) throws(SwiftletError) {
-    let limit = decoder.spec.maximumPositions
-    guard length > limit else { return }
+    guard length > contextLength else { return }
     throw SwiftletError(
-      .invalidConfiguration, "max_seq_length is \(length), but \(path) was made for \(limit) tokens at most",
-      remedy: "Set max_seq_length to \(limit) or less.")
+      .invalidConfiguration,
+      "max_seq_length is \(length), but \(path) was made for \(contextLength) tokens at most",
+      remedy: "Set max_seq_length to \(contextLength) or less.")
   }
 }

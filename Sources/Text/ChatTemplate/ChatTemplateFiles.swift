@@ -91,9 +91,7 @@ extension ChatTemplate {
   }
 
   private static func text(of path: String) throws(SwiftletError) -> String {
-    guard let data = FileManager.default.contents(atPath: path) else {
-      throw SwiftletError(.unreadable, "\(path): cannot be read")
-    }
+    guard let data = FileManager.default.contents(atPath: path) else { throw SwiftletError.unreadable(path) }
     guard let text = String(validating: data, as: UTF8.self) else {
       throw SwiftletError(.malformedFile, "\(path): is not UTF-8")
     }

@@ -57,39 +57,33 @@ extension Jinja {
 
   /// A dict in order of insertion.
   final class Dict: Container {
-    /// A key: Python takes 1, 1.0 and True for the same.
+    /// A key: Python takes 1, 1.0 and True for the same, and strings for different that only look the same.
     enum Key: Hashable {
       case undefined
       case none
       case int(Int)
       case double(Double)
-      case string(String)
+      case string(ByteKey)
       case tuple([Key])
     }
 
     private(set) var entries: [(key: Value, value: Value)] = []
     private var places: [Key: Int] = [:]
 
-    subscript(name: String) -> Value? { places[.string(name)].map { entries[$0].value } }
+    subscript(name: String) -> Value? { self[.string(ByteKey(name))] }
 
     subscript(key: Key) -> Value? { places[key].map { entries[$0].value } }
 
-    func set(_ key: Value, _ value: Value) throws(Failure) {
-      let hash = try key.dictKey()
+    func set(_ key: Value, _ value: Value) throws(Failure) { set(try key.dictKey(), key, value) }
+
+    func set(_ name: String, _ value: Value) { set(.string(ByteKey(name)), .string(name), value) }
+
+    private func set(_ hash: Key, _ key: Value, _ value: Value) {
       if let place = places[hash] {
         entries[place].value = value
       } else {
         places[hash] = entries.count
         entries.append((key, value))
-      }
-    }
-
-    func set(_ name: String, _ value: Value) {
-      if let place = places.updateValue(entries.count, forKey: .string(name)) {
-        places[.string(name)] = place
-        entries[place].value = value
-      } else {
-        entries.append((.string(name), value))
       }
     }
 
@@ -200,7 +194,7 @@ extension Jinja.Value {
     case .bool(let value): return .int(value ? 1 : 0)
     case .int(let value): return .int(value)
     case .double(let value): return Int(exactly: value).map { .int($0) } ?? .double(value)
-    case .string(let value): return .string(value)
+    case .string(let value): return .string(ByteKey(value))
     case .tuple(let list):
       var keys: [Jinja.Dict.Key] = []
       for item in list.items { keys.append(try item.dictKey()) }

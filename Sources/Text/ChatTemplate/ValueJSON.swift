@@ -1,3 +1,5 @@
+import Basics
+
 extension Jinja {
   /// Python's `json.dumps`, which is `tojson` in chat templates: nothing is escaped for HTML.
   struct JSONWriter {
@@ -18,7 +20,7 @@ extension Jinja {
       case .bool(let value): out += value ? "true" : "false"
       case .int(let value): out += String(value)
       case .double(let value): out += Self.text(value)
-      case .string(let value): write(value)
+      case .string(let value): JSON.write(value, asciiOnly: asciiOnly, to: &out)
       case .list(let list), .tuple(let list):
         try writeMembers(list.items, "[", "]") { writer, item throws(Failure) in
           try writer.write(item)
@@ -30,7 +32,7 @@ extension Jinja {
         }
         try writeMembers(entries, "{", "}") { writer, entry throws(Failure) in
           let pair = try entry.elements()
-          writer.write(try Self.key(pair[0]))
+          JSON.write(try Self.key(pair[0]), asciiOnly: writer.asciiOnly, to: &writer.out)
           writer.out += writer.keySeparator
           try writer.write(pair[1])
         }
@@ -75,25 +77,6 @@ extension Jinja {
       case .double(let value): return text(value)
       default: throw Failure("keys must be str, int, float, bool or None, not \(key.typeName)")
       }
-    }
-
-    private mutating func write(_ text: String) {
-      out += "\""
-      for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": out += "\\\""
-        case "\\": out += "\\\\"
-        case "\n": out += "\\n"
-        case "\r": out += "\\r"
-        case "\t": out += "\\t"
-        case "\u{8}": out += "\\b"
-        case "\u{c}": out += "\\f"
-        case _ where scalar.value < 32 || (asciiOnly && scalar.value > 126):
-          for unit in String(scalar).utf16 { out += "\\u" + Value.hexadecimal(UInt32(unit), 4) }
-        default: out.unicodeScalars.append(scalar)
-        }
-      }
-      out += "\""
     }
   }
 }

@@ -42,6 +42,18 @@ public struct BatchPlan: Sendable {
   /// Micro-batches of an epoch. Rows missing in the last are padding.
   public var batchesPerEpoch: Int { (packing.count + batchSize - 1) / batchSize }
 
+  /// No micro-batch of any epoch has more sequences, paddings included.
+  public var mostSequences: Int {
+    guard isPacked else { return 2 * batchSize }
+    // As many of the shortest as fit, and padding in every row.
+    var room = batchSize * rowLength
+    let fitting = dataset.lengths.sorted().prefix { length in
+      room -= length
+      return room >= 0
+    }
+    return fitting.count + batchSize
+  }
+
   /// The micro-batches of epoch `number`, from 0.
   public func epoch(_ number: Int) -> Epoch {
     switch order {

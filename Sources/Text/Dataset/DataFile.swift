@@ -32,13 +32,8 @@ public struct DataFile: Sendable {
   ///   `.malformedFile` when the rows cannot be told apart (a quote or a bracket never closes).
   public init(path: String) throws(SwiftletError) {
     let kind = try Kind(path: path)
-    let bytes: Data
-    do {
-      bytes = try Data(contentsOf: URL(filePath: path), options: .alwaysMapped)
-    } catch {
-      throw SwiftletError(
-        .unreadable, "\(path): cannot be read (\(error.localizedDescription))",
-        remedy: "Check the path and that you may read the file.")
+    guard let bytes = try? Data(contentsOf: URL(filePath: path), options: .alwaysMapped) else {
+      throw SwiftletError.unreadable(path)
     }
     try self.init(path: path, kind: kind, bytes: bytes)
   }

@@ -44,6 +44,11 @@ extension RowFormat {
 
   /// The error of a file whose format is not recognised.
   static func unrecognised(_ columns: some Sequence<String>, in path: String) -> SwiftletError {
+    if let chat = columns.first(where: chatColumns.contains) {
+      return SwiftletError(
+        .invalidData, "\(path): the column \"\(chat)\" holds no conversation",
+        remedy: "It must be a list of objects with role and content, or from and value.")
+    }
     let names = columns.map { "\"\($0)\"" }.joined(separator: ", ")
     let example = columns.map { "{\($0)}" }.joined(separator: " ")
     return SwiftletError(

@@ -73,10 +73,7 @@ extension Tokenizer {
   private static func json(_ name: String, in folder: URL) throws(SwiftletError) -> JSON? {
     let file = folder.appendingPathComponent(name)
     guard FileManager.default.fileExists(atPath: file.path) else { return nil }
-    let data: Data
-    do { data = try Data(contentsOf: file) } catch {
-      throw SwiftletError(.unreadable, "\(file.path) cannot be read: \(error.localizedDescription)")
-    }
+    guard let data = try? Data(contentsOf: file) else { throw SwiftletError.unreadable(file.path) }
     do { return try JSON(parsing: Array(data)) } catch {
       throw SwiftletError(error.code, "\(file.path): \(error.message)", remedy: error.remedy)
     }

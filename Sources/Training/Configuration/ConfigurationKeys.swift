@@ -12,7 +12,13 @@ extension ConfigurationKey {
     choice("base_weights", at: \.baseWeights, "what frozen weights are held as; file: as they are stored"),
     shorthand("load_in_4bit", of: "base_weights", on: "nf4"),
     shorthand("load_in_8bit", of: "base_weights", on: "int8"),
-    choice("device", at: \.device, "where to compute"),
+    Self(
+      name: "device", help: "where to compute", expected: "auto, cpu, cuda or cuda:N",
+      apply: { configuration, value in
+        guard let device = value.string.flatMap(DeviceChoice.init) else { return false }
+        configuration.device = device
+        return true
+      }, read: { .string($0.device.text) }),
     choice(
       "dtype", "torch_dtype", at: \.precision, also: ["bf16": .bfloat16, "fp32": .float32, "f32": .float32],
       "type of the products"),

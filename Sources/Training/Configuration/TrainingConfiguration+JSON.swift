@@ -16,7 +16,9 @@ extension TrainingConfiguration {
     _ values: JSON, overrides: [(key: String, value: JSON)] = [], source: String
   ) throws(SwiftletError) {
     guard let object = values.object else {
-      throw SwiftletError(.invalidConfiguration, "\(source): expected keys and values")
+      throw SwiftletError(
+        .invalidConfiguration, "\(source): expected keys and values",
+        remedy: "Write a line `key: value` each; `swiftlet keys` lists the keys.")
     }
     var settings = Settings()
     for (name, value) in object { try settings.add(name, value, source) }

@@ -14,17 +14,10 @@ public struct TrainingConfiguration: Sendable {
 
   /// The type of the products.
   public enum Precision: String, Sendable, CaseIterable {
-    /// bf16 where the processor has instructions for it, f32 elsewhere.
+    /// bf16 where the device has instructions for it, f32 elsewhere.
     case auto
     case bfloat16
     case float32
-  }
-
-  /// Where a run computes.
-  public enum Device: String, Sendable, CaseIterable {
-    /// The fastest that there is and that this version knows: the processor.
-    case auto
-    case cpu
   }
 
   // MARK: Model
@@ -34,7 +27,7 @@ public struct TrainingConfiguration: Sendable {
   /// A PEFT adapter to continue training.
   public var adapter: String?
   public var baseWeights = BaseWeights.file
-  public var device = Device.auto
+  public var device = DeviceChoice.auto
   public var precision = Precision.auto
 
   // MARK: Data
@@ -77,7 +70,7 @@ public struct TrainingConfiguration: Sendable {
   /// Where a run begins.
   public enum Resume: Sendable, Equatable {
     case no
-    /// The newest checkpoint in the output folder, if there is one.
+    /// The newest checkpoint in the output folder; it is an error when there is none.
     case newest
     case folder(String)
   }
@@ -106,12 +99,12 @@ extension TrainingConfiguration {
 }
 
 extension TrainingConfiguration.Precision {
-  /// The type of the products on this machine's processor.
-  public var dtype: DType {
+  /// The type of the products on `backend`.
+  public func dtype(on backend: any Backend) -> DType {
     switch self {
     case .bfloat16: .bf16
     case .float32: .f32
-    case .auto: CPU.multipliesBF16 ? .bf16 : .f32
+    case .auto: backend.multipliesBF16 ? .bf16 : .f32
     }
   }
 }

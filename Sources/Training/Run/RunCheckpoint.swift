@@ -4,7 +4,8 @@ import Foundation
 import Models
 
 /// A run's state on disk, in a folder `checkpoint-N`: what the user would want of the model, the optimiser's
-/// moments, and `trainer_state.json`. Parameters are kept in float32, so a resumed run continues bit for bit.
+/// moments, every step's loss, and `trainer_state.json`. Parameters are kept in float32, so a resumed run continues bit
+/// for bit.
 struct RunCheckpoint {
   let folder: String
   let step: Int
@@ -15,6 +16,8 @@ struct RunCheckpoint {
   private static let parametersFile = "parameters.safetensors"
   private static let adapterFile = "adapter_model.safetensors"
   private static let stateFile = "trainer_state.json"
+  /// The loss of every step: the log's means, and the whole run's, go on over an interruption.
+  private static let lossesFile = "losses.safetensors"
 
   // MARK: Writing
 
@@ -22,8 +25,8 @@ struct RunCheckpoint {
   ///
   /// - Parameter saveModel: writes adapter or model to the folder it is given.
   static func write(
-    in outputFolder: String, step: Int, state: JSON, parameters: Parameters, optimizer: Optimizer,
-    saveModel: (String) throws -> Void
+    in outputFolder: String, step: Int, state: JSON, losses: [Double], parameters: Parameters,
+    optimizer: Optimizer, saveModel: (String) throws -> Void
   ) throws -> RunCheckpoint {
     let final = outputFolder + "/\(prefix)\(step)"
     let temporary = final + ".incomplete"
@@ -40,6 +43,7 @@ struct RunCheckpoint {
       try parameters.save(to: temporary + "/" + parametersFile)
     }
     try optimizer.save(to: temporary + "/" + optimizerFile)
+    try save(losses, to: temporary + "/" + lossesFile)
     try Training.write(state.text(.indented(2)) + "\n", to: temporary + "/" + stateFile)
     do {
       try? files.removeItem(atPath: final)
@@ -49,6 +53,12 @@ struct RunCheckpoint {
     }
     isFinished = true
     return RunCheckpoint(folder: final, step: step)
+  }
+
+  private static func save(_ losses: [Double], to path: String) throws(SwiftletError) {
+    let writer = try SafetensorsWriter(path: path, tensors: [.init("losses", [losses.count], .f64)])
+    try writer.append(losses.span.bytes, to: "losses")
+    try writer.finish()
   }
 
   /// Removes the oldest checkpoints until `count` are left.
@@ -90,17 +100,29 @@ struct RunCheckpoint {
     self.step = step
   }
 
-  /// Sets parameters and optimiser to what they were, and returns the run's state.
-  func restore(_ parameters: Parameters, _ optimizer: Optimizer) throws -> JSON {
+  /// Sets parameters and optimiser to what they were, and returns the run's state and the losses of its steps.
+  func restore(
+    _ parameters: Parameters, _ optimizer: Optimizer
+  ) throws -> (state: JSON, losses: [Double]) {
     let isAdapter = FileManager.default.fileExists(atPath: folder + "/" + Self.adapterFile)
     try parameters.load(
       from: SafetensorsFile(path: folder + "/" + (isAdapter ? Self.adapterFile : Self.parametersFile)))
     try optimizer.load(from: folder + "/" + Self.optimizerFile)
     let path = folder + "/" + Self.stateFile
-    guard let bytes = FileManager.default.contents(atPath: path) else {
-      throw SwiftletError(.unreadable, "\(path): cannot be read")
+    guard let bytes = FileManager.default.contents(atPath: path) else { throw SwiftletError.unreadable(path) }
+    return (try JSON(parsing: Array(bytes)), try losses())
+  }
+
+  private func losses() throws(SwiftletError) -> [Double] {
+    let tensor = try SafetensorsFile(path: folder + "/" + Self.lossesFile).required("losses")
+    guard tensor.element == .f64, tensor.shape == [step] else {
+      throw SwiftletError(
+        .malformedFile, "\(tensor.file.path): expected \(step) losses of type F64, one a step",
+        remedy: "Resume from another checkpoint.")
     }
-    return try JSON(parsing: Array(bytes))
+    return tensor.withBytes { bytes in
+      (0..<step).map { bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Double.self) }
+    }
   }
 
   /// Sees that the checkpoint, whose run had `state`, belongs to this run, and that there is something left to do.

@@ -27,6 +27,8 @@ public final class Trainer {
   private var log: RunLog
   private var step = 0
   private var tokensSeen = 0
+  /// Of every step so far, those before an interruption too.
+  private var losses: [Double] = []
   /// Packing an epoch takes time, so it is kept while it lasts.
   private var currentEpoch: (number: Int, batches: BatchPlan.Epoch)?
 
@@ -52,7 +54,7 @@ public final class Trainer {
       model, compute: settings.compute, lines: data.batchSize,
       evaluationLines: evaluation?.batchSize ?? data.batchSize,
       length: data.rowLength, checkpointing: settings.checkpointing,
-      arenaBudget: Self.budget(settings) - fixed.total, on: backend)
+      arenaBudget: Self.budget(settings, backend) - fixed.total, on: backend)
 
     let stepsPerEpoch =
       (data.batchesPerEpoch + settings.gradientAccumulation - 1) / settings.gradientAccumulation
@@ -65,7 +67,7 @@ public final class Trainer {
     var state: JSON?
     if let resume {
       let checkpoint = try RunCheckpoint(folder: resume)
-      state = try checkpoint.restore(parameters, optimizer)
+      (state, losses) = try checkpoint.restore(parameters, optimizer)
       step = checkpoint.step
       tokensSeen = state?["num_input_tokens_seen"]?.int ?? 0
       try checkpoint.check(state, totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch)
@@ -93,7 +95,6 @@ public final class Trainer {
     let clock = ContinuousClock()
     let start = clock.now
     let (firstStep, firstTokens) = (step, tokensSeen)
-    var losses: [Double] = []
     var lastEvaluation: EvaluationReport?
     while step < outline.totalSteps {
       let began = clock.now
@@ -192,8 +193,8 @@ public final class Trainer {
 
   private func save(_ report: (TrainingEvent) throws -> Void) throws {
     let checkpoint = try RunCheckpoint.write(
-      in: settings.outputFolder, step: step, state: state, parameters: parameters, optimizer: optimizer,
-      saveModel: saveModel)
+      in: settings.outputFolder, step: step, state: state, losses: losses, parameters: parameters,
+      optimizer: optimizer, saveModel: saveModel)
     if let count = settings.savedCheckpoints { RunCheckpoint.keep(count, in: settings.outputFolder) }
     try report(.saved(folder: checkpoint.folder, step: step))
   }
@@ -263,8 +264,8 @@ public final class Trainer {
   }
 
   /// Without a budget, what is free with a tenth left for others.
-  private static func budget(_ settings: TrainerSettings) -> Int {
-    settings.memoryBudget ?? ProcessMemory.available.map { $0 / 10 * 9 } ?? .max / 2
+  private static func budget(_ settings: TrainerSettings, _ backend: any Backend) -> Int {
+    settings.memoryBudget ?? backend.availableMemory.map { $0 / 10 * 9 } ?? .max / 2
   }
 }
 

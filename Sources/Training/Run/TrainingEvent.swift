@@ -77,7 +77,7 @@ public struct RunReport: Sendable {
   public var steps: Int
   public var seconds: Double
   public var tokens: Int
-  /// Mean of the steps' losses.
+  /// Mean of all steps' losses, those before an interruption too.
   public var loss: Double
   /// The last evaluation, if there was one.
   public var evaluation: EvaluationReport?

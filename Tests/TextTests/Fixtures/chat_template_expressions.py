@@ -248,6 +248,9 @@ people | sort(attribute="age", reverse=true) | map(attribute="name") | join(",")
 people | sort(attribute="city.name") | map(attribute="name") | join(",")
 [1, "a"] | sort
 words | unique | list
+["\u00e9", "e\u0301", "\u00e9"] | unique(case_sensitive=true) | list
+{"\u00e9": 1, "e\u0301": 2}["\u00e9"]
+{"\u00e9\u007f\U0001f642\b": 1} | tojson(ensure_ascii=true)
 words | unique(case_sensitive=true) | list
 people | unique(attribute="age") | map(attribute="name") | list
 items | min

@@ -37,7 +37,9 @@ public struct GGUFFile: TensorStore {
 
   private static func checkMagic(_ cursor: inout GGUFCursor) throws(SwiftletError) {
     guard try cursor.integer(UInt32.self) == 0x4655_4747 else {
-      throw cursor.malformed("this is no GGUF file")
+      throw SwiftletError(
+        .malformedFile, "\(cursor.file.path): this is no GGUF file",
+        remedy: "A model is a GGUF file, or the folder that holds config.json and safetensors files.")
     }
     let version = try cursor.integer(UInt32.self)
     guard version == 2 || version == 3 else {

@@ -1,0 +1,73 @@
+import CKernels
+
+/// The struct of the same fields in expand.cu.
+private struct Adapters: BitwiseCopyable {
+  typealias Four<T: BitwiseCopyable> = (T, T, T, T)
+
+  var up: Four<UInt> = (0, 0, 0, 0)
+  var scale: Four<Float> = (0, 0, 0, 0)
+  var rows: Four<Int32> = (0, 0, 0, 0)
+  var column: Four<Int32> = (0, 0, 0, 0)
+  var rank: Four<Int32> = (0, 0, 0, 0)
+  var parts: Int32
+  var ranks: Int32
+  var inputs: Int64
+  var outputs: Int64
+  var down: UInt
+
+  init(_ layer: LinearExpansion, down: Weight) {
+    parts = Int32(layer.parts.count)
+    ranks = Int32(layer.ranks)
+    inputs = Int64(layer.inputs)
+    outputs = Int64(layer.outputs)
+    self.down = down.address
+    for (index, part) in layer.parts.enumerated() {
+      Self.set(&rows, index, Int32(part.weight.rows))
+      guard let adapter = part.up else { continue }
+      Self.set(&up, index, adapter.weight.address)
+      Self.set(&scale, index, adapter.scale)
+      Self.set(&column, index, Int32(adapter.columns.lowerBound))
+      Self.set(&rank, index, Int32(adapter.columns.count))
+    }
+  }
+
+  private static func set<T>(_ four: inout Four<T>, _ index: Int, _ value: T) {
+    switch index {
+    case 0: four.0 = value
+    case 1: four.1 = value
+    case 2: four.2 = value
+    case 3: four.3 = value
+    default: preconditionFailure("at most four layers are merged")
+    }
+  }
+}
+
+extension CUDA {
+  public var mergesLinears: Bool { true }
+
+  public func expand(_ layer: LinearExpansion, into out: Tensor) {
+    var first = 0
+    for part in layer.parts {
+      dequantize(part.weight, into: out.rows(first..<first + part.weight.rows).columns(0..<layer.inputs))
+      first += part.weight.rows
+    }
+    guard let down = layer.down else { return }
+    let adapters = Adapters(layer, down: down)
+    let threads = 256
+    launch(
+      .expand, "expand_up_\(out.dtype)", grid: Grid(x: (layer.outputs * layer.ranks + threads - 1) / threads),
+      threads: threads, out.matrix, adapters)
+    let below = layer.ranks * (layer.inputs + layer.ranks)
+    launch(
+      .expand, "expand_down_\(out.dtype)", grid: Grid(x: (below + threads - 1) / threads), threads: threads,
+      out.matrix, adapters)
+  }
+}
+
+extension Weight {
+  /// Of a matrix of float32, such as a trained one.
+  fileprivate var address: UInt {
+    precondition(format == .f32)
+    return UInt(bitPattern: layout.data)
+  }
+}
