@@ -63,7 +63,7 @@ KERNEL dequantize_bf16(weight w, float scale, bf16 *out, int64_t stride, uint32_
 // multiple of 4 bytes, every row of `out` of 16.
 //
 // A base weight is decoded for every product, so this runs at memory's speed or costs whole percents of a
-// step: each thread has `WORDS` words on their way before it decodes one, a warp's loads and stores are
+// step: each thread has its words on their way before it decodes one, a warp's loads and stores are
 // contiguous, and the sixteen values lie in as many banks of shared memory. Words are read once (evicted
 // first); the output is not, the product wants it from cache.
 enum { NF4_THREADS = 256, NF4_WORDS = 4 };

@@ -26,7 +26,9 @@ extension CUDA {
       } else {
         right = term.right.tensor(term.left.dtype)
       }
-      var gemm = product.gemm(term.left, right, plan.bias?.tensor(in: workspace), into: sums)
+      var gemm = product.gemm(
+        term.left, right, transposed: term.right.isTransposed, bias: plan.bias?.tensor(in: workspace),
+        into: sums)
       gemm.alpha = product.alpha * term.scale
       if index > 0 { (gemm.bias, gemm.addend) = (nil, gemm.out) }
       run(gemm, workspace: workspace)
@@ -54,7 +56,10 @@ extension CUDA {
         into: term.right.isTransposed ? right.columns(range) : right.rows(range))
       start = range.upperBound
     }
-    run(product.gemm(left, right, plan.bias?.tensor(in: workspace), into: sums), workspace: workspace)
+    run(
+      product.gemm(
+        left, right, transposed: first.right.isTransposed, bias: plan.bias?.tensor(in: workspace), into: sums),
+      workspace: workspace)
   }
 
   /// out = sums + bias + addend
@@ -65,24 +70,22 @@ extension CUDA {
       .matrixProduct, "store_sums_bf16", grid: Grid(x: (out.columns + 255) / 256, y: min(out.rows, 65535)),
       threads: 256, Int64(out.rows), Int64(out.columns), sums.address, Int64(sums.stride),
       product.bias?.address ?? 0, product.addend?.address ?? 0, Int64(product.addend?.stride ?? 0),
-      out.address,
-      Int64(out.stride))
+      out.address, Int64(out.stride))
   }
 }
 
 extension MatrixProduct {
-  /// The product with `right`, which lies as the terms' right operands do, and the bias rounded if it has to be. Into `sums`, what `out` gets besides is
-  /// left to its last step.
+  /// left * right, `right` lying as (n, k) when transposed, with the bias as it is in out's type. Into `sums`, what
+  /// `out` gets besides is left to its last step.
   fileprivate func gemm(
-    _ left: Tensor, _ right: Tensor, _ roundedBias: Tensor?, into sums: Tensor?
+    _ left: Tensor, _ right: Tensor, transposed isRightTransposed: Bool, bias roundedBias: Tensor?,
+    into sums: Tensor?
   ) -> Gemm {
-    let isRightTransposed = terms[0].right.isTransposed
     let (bias, addend) = sums == nil ? (roundedBias ?? bias, addend) : (nil, nil)
     guard outTransposed else {
       return Gemm(
         a: left, aTransposed: leftTransposed, b: right, bTransposed: isRightTransposed, alpha: alpha,
-        bias: bias,
-        addend: addend, out: sums ?? out)
+        bias: bias, addend: addend, out: sums ?? out)
     }
     // outᵀ = rightᵀ leftᵀ
     precondition(bias == nil && sums == nil)

@@ -43,7 +43,7 @@ extension CUDA {
     launch(
       .quantize, "quantize_dynamic", grid: Grid(x: nested), threads: 256,
       absmax.base, Int64(scales), offset, base + map, base + scaleCodes, base + nestedAbsmax)
-    try synchronize()
+    try withExtendedLifetime(absmax) { () throws(SwiftletError) in try synchronize() }
 
     var layout = Weight.layout(.nf4, source.rows, source.columns, base + codes)
     layout.code = UnsafePointer((base + table).assumingMemoryBound(to: Float.self))

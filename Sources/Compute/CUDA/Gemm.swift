@@ -101,7 +101,7 @@ extension CUDA {
         stride: out.stride, dtype: out.dtype, slot: nil)
       if gemm.addend?.address == out.address { trial.addend = trial.out }
       try gemms.tune(trial, workspace: workspace, on: stream)
-      try synchronize()
+      try withExtendedLifetime(memory) { () throws(SwiftletError) in try synchronize() }
     } catch {
       fail(error)
     }
