@@ -9,11 +9,20 @@ static const char common[] = {
 static const char weights[] = {
 #embed "cuda/weights.cuh"
 , 0};
+static const char cross_entropy[] = {
+#embed "cuda/cross_entropy.cu"
+, 0};
 static const char dequantize[] = {
 #embed "cuda/dequantize.cu"
 , 0};
+static const char dropout[] = {
+#embed "cuda/dropout.cu"
+, 0};
 static const char elementwise[] = {
 #embed "cuda/elementwise.cu"
+, 0};
+static const char embedding[] = {
+#embed "cuda/embedding.cu"
 , 0};
 static const char expand[] = {
 #embed "cuda/expand.cu"
@@ -21,8 +30,14 @@ static const char expand[] = {
 static const char matrix_product[] = {
 #embed "cuda/matrix_product.cu"
 , 0};
+static const char optimizer[] = {
+#embed "cuda/optimizer.cu"
+, 0};
 static const char quantize[] = {
 #embed "cuda/quantize.cu"
+, 0};
+static const char rms_norm[] = {
+#embed "cuda/rms_norm.cu"
 , 0};
 // clang-format on
 
@@ -31,11 +46,16 @@ static const struct {
 } sources[] = {
     {"common", common},
     {"weights", weights},
+    {"cross_entropy", cross_entropy},
     {"dequantize", dequantize},
+    {"dropout", dropout},
     {"elementwise", elementwise},
+    {"embedding", embedding},
     {"expand", expand},
     {"matrix_product", matrix_product},
+    {"optimizer", optimizer},
     {"quantize", quantize},
+    {"rms_norm", rms_norm},
 };
 
 const char *sw_cuda_source(const char *name) {

@@ -85,7 +85,7 @@ public final class Generator {
       let end = min(start + prefillRows, tokens.count)
       try run(tokens[start..<end], isLast: end == tokens.count)
     }
-    return logits.floats
+    return try logits.floats(on: backend)
   }
 
   /// How many tokens need not be computed again: the common start of `tokens` and what is cached, without the last
@@ -128,7 +128,7 @@ public final class Generator {
   /// Takes `tokens` into the cache; of the last chunk of a sequence leaves the last row's logits.
   private func run(_ tokens: ArraySlice<Int32>, isLast: Bool) throws(SwiftletError) {
     let shape = StepShape(rows: tokens.count, hasLogits: isLast)
-    inputs.set(tokens, at: cache.count)
+    try inputs.set(tokens, at: cache.count, on: backend)
     let plan = plans[shape] ?? Step.plan(on: backend) { forward(shape, $0) }
     if shape.rows == 1 || shape.rows == prefillRows { plans[shape] = plan }
     if arena.count < plan.bytes { arena = try backend.allocate(bytes: plan.bytes) }
@@ -161,11 +161,12 @@ private struct Inputs {
   }
 
   /// `tokens` stand at positions from `start` on and see everything before them.
-  func set(_ tokens: ArraySlice<Int32>, at start: Int) {
-    let segment = [0, tokens.count, 0, start + tokens.count]
-    _ = segments.hostInts.update(fromContentsOf: segment.map(Int32.init))
-    _ = ids.hostInts.update(fromContentsOf: tokens)
-    _ = positions.hostInts.update(fromContentsOf: (start..<start + tokens.count).map(Int32.init))
+  func set(_ tokens: ArraySlice<Int32>, at start: Int, on backend: any Backend) throws(SwiftletError) {
+    let segment = [0, tokens.count, 0, start + tokens.count].map(Int32.init)
+    try segments.write(segment, on: backend)
+    try ids.columns(0..<tokens.count).write(Array(tokens), on: backend)
+    let places = (start..<start + tokens.count).map(Int32.init)
+    try positions.columns(0..<tokens.count).write(places, on: backend)
   }
 
   func rows(_ count: Int, _ rotary: RotaryTable, longest: Int) -> (ids: Tensor, rows: Rows) {
@@ -187,5 +188,5 @@ private struct HostRow {
     tensor = Tensor(memory, rows: 1, columns: columns, dtype: .f32)
   }
 
-  var floats: [Float] { Array(tensor.hostFloats) }
+  func floats(on backend: any Backend) throws(SwiftletError) -> [Float] { try tensor.read(on: backend) }
 }

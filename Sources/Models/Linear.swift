@@ -1,3 +1,4 @@
+import Basics
 import Compute
 
 /// A linear layer, or several that share an input and are computed as one: q, k and v; gate and up.
@@ -46,7 +47,7 @@ public struct Linear {
   public var parts: [Part]
   public var down: Down?
   /// Tells this layer's dropout mask from others'.
-  public var dropoutStream: UInt64 = 0
+  public var dropoutLayer: UInt64 = 0
 
   public init(_ parts: [Part]) {
     precondition(parts.allSatisfy { $0.weight.columns == parts[0].weight.columns })
@@ -202,7 +203,7 @@ public struct Linear {
   ) -> Tensor {
     let wide = e.columns(0..<inputs)
     guard let down, let dh = gradient.side else { return s.product(gradient.main, wide, into: into) }
-    let dropout = dropouts?.dropout(down.dropout, stream: dropoutStream)
+    let dropout = dropouts?.dropout(down.dropout, layer: dropoutLayer)
     if let both = gradient.both, dropout == nil { return s.product(both, wide, into: into) }
     let dx = s.product(gradient.main, wide.rows(0..<outputs), into: into)
     let a = wide.rows(outputs..<e.rows)
@@ -217,7 +218,7 @@ public struct Linear {
   ) -> Tensor {
     var factors = zip(parts, columns).map { Factor(gradient.main.columns($1), $0.weight) }
     guard let down, let dh = gradient.side else { return s.linearInputGradient(factors, into: into) }
-    guard let dropout = dropouts?.dropout(down.dropout, stream: dropoutStream) else {
+    guard let dropout = dropouts?.dropout(down.dropout, layer: dropoutLayer) else {
       factors.append(Factor(dh, down.weight))
       return s.linearInputGradient(factors, into: into)
     }
@@ -265,23 +266,24 @@ public struct Linear {
   }
 
   private func masked(_ x: Tensor, _ down: Down, _ s: Step, _ dropouts: Dropouts?) -> Tensor {
-    dropouts?.dropout(down.dropout, stream: dropoutStream).map { s.dropout(x, $0) } ?? x
+    dropouts?.dropout(down.dropout, layer: dropoutLayer).map { s.dropout(x, $0) } ?? x
   }
 }
 
 /// The dropout masks of one micro-batch: the same in forward and backward, others in the next micro-batch.
 public struct Dropouts: Sendable {
-  public var seed: UInt64
-  /// Counts micro-batches over the whole run.
-  public var microBatch: Int
+  private let counter: Tensor
+  private let owner: Buffer
 
-  public init(seed: UInt64, microBatch: Int) {
-    self.seed = seed
-    self.microBatch = microBatch
+  /// - Parameters:
+  ///   - counter: (1, 2), f64's size: the bits of the seed, and the number of the micro-batch over the whole run.
+  ///   - owner: its memory.
+  public init(counter: Tensor, owner: Buffer) {
+    self.counter = counter
+    self.owner = owner
   }
 
-  func dropout(_ probability: Float, stream: UInt64) -> Dropout? {
-    guard probability > 0 else { return nil }
-    return Dropout(probability: probability, seed: seed, stream: UInt64(microBatch) << 16 | stream)
+  func dropout(_ probability: Float, layer: UInt64) -> Dropout? {
+    probability > 0 ? Dropout(probability: probability, layer: layer, counter: counter) : nil
   }
 }

@@ -59,8 +59,9 @@ public final class Parameters {
   private let vectors: Range<Int>
   private let values: Buffer
   private let gradients: Buffer
+  private let backend: any Backend
 
-  /// Memory for all of `layout`; gradients start as zeros, values undefined.
+  /// Memory for all of `layout`; values and gradients start as zeros.
   public init(_ layout: Layout, on backend: any Backend) throws(SwiftletError) {
     matrices = 0..<layout.inMatrices
     let block = AdamW8bitState.block
@@ -74,7 +75,10 @@ public final class Parameters {
     count = vectors.upperBound
     values = try backend.allocate(bytes: max(1, count) * MemoryLayout<Float>.size)
     gradients = try backend.allocate(bytes: max(1, count) * MemoryLayout<Float>.size)
-    if count > 0 { backend.zero(allGradients) }
+    self.backend = backend
+    guard count > 0 else { return }
+    backend.zero(allValues)
+    backend.zero(allGradients)
   }
 
   /// Numbers that are trained.
@@ -103,14 +107,23 @@ public final class Parameters {
     Weight(value(range), owner: values)
   }
 
-  /// The elements of one entry, on the host. Valid while no step runs.
-  public func withValues<Result>(
-    _ index: Int, _ body: (UnsafeMutableBufferPointer<Float>) throws -> Result
-  ) rethrows -> Result {
-    let entry = entries[index]
-    let start = values.pointer(to: Float.self) + entry.offset
-    return try body(UnsafeMutableBufferPointer(start: start, count: entry.count))
+  /// A copy of one entry's elements.
+  public func values(of index: Int) throws(SwiftletError) -> [Float] {
+    try value(index..<index + 1).read(on: backend)
   }
+
+  /// Sets one entry's elements.
+  public func setValues(of index: Int, to floats: [Float]) throws(SwiftletError) {
+    try value(index..<index + 1).write(floats, on: backend)
+  }
+
+  /// A copy of the elements of one entry's gradient.
+  public func gradientValues(of index: Int) throws(SwiftletError) -> [Float] {
+    try gradient(index..<index + 1).read(on: backend)
+  }
+
+  /// Forgets the gradients added so far.
+  public func clearGradients() { backend.zero(allGradients) }
 
   private func tensor(in buffer: Buffer, _ range: Range<Int>) -> Tensor {
     let first = entries[range.lowerBound]
@@ -128,16 +141,14 @@ extension Parameters {
   /// Sets entry `index` to the values of `weight`.
   func load(_ weight: Weight, into index: Int) {
     precondition(entries[index].rows == weight.rows && entries[index].columns == weight.columns)
-    withValues(index) { values in
-      guard let start = values.baseAddress else { return }
-      for row in 0..<weight.rows { weight.decode(row: row, into: start + row * weight.columns) }
-    }
+    let whole = LinearExpansion([LinearExpansion.Part(weight: weight, up: nil)], down: nil)
+    backend.expand(whole, into: value(index..<index + 1))
     weight.forgetFile()
   }
 
-  /// Sets entry `index` to the values of a host vector.
+  /// Sets entry `index` to the values of a vector.
   func load(_ vector: Tensor, into index: Int) {
     precondition(vector.columns == entries[index].count && vector.dtype == .f32)
-    withValues(index) { $0.baseAddress?.update(from: vector.hostFloats.baseAddress!, count: $0.count) }
+    backend.convert(vector, y: value(index..<index + 1))
   }
 }

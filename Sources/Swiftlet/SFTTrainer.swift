@@ -111,7 +111,7 @@ public final class SFTTrainer: Sendable {
 
   /// The evaluation data's loss as the model is now; nil when there are none.
   public func evaluate() throws -> EvaluationReport? {
-    try prepared.evaluation.map { try prepared.trainer.evaluate(on: $0) }
+    try prepared.trainer.evaluate()
   }
 
   /// Ends the run before its next micro-batch, with a checkpoint. Safe to call from any thread.

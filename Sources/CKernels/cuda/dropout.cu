@@ -18,14 +18,14 @@ DEVICE void philox(uint64_t seed, uint64_t position, uint64_t stream, uint32_t o
   out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-// A thread takes the four elements of one counter. The micro-batch's number, above the layer's in the stream, lies in
-// memory, so that a recorded step can be repeated with other masks.
+// A thread takes the four elements of one Philox counter. `counter`: the seed, and the micro-batch's number, which
+// stands above the layer's in the stream.
 template <typename T>
-DEVICE void dropout(matrix x, uint32_t threshold, float scale, uint64_t seed, uint64_t layer,
-                    const int32_t *micro_batch, matrix y) {
+DEVICE void dropout(matrix x, uint32_t threshold, float scale, uint64_t layer, const uint64_t *counter,
+                    matrix y) {
   int64_t first = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * 4;
   if (first >= x.columns) return;
-  uint64_t stream = (uint64_t)*micro_batch << 16 | layer;
+  uint64_t seed = counter[0], stream = counter[1] << 16 | layer;
   for (int64_t r = blockIdx.y; r < x.rows; r += gridDim.y) {
     uint32_t words[4];
     philox(seed, ((uint64_t)r << 32) + first / 4, stream, words);
@@ -37,11 +37,11 @@ DEVICE void dropout(matrix x, uint32_t threshold, float scale, uint64_t seed, ui
   }
 }
 
-KERNEL dropout_f32(matrix x, uint32_t threshold, float scale, uint64_t seed, uint64_t layer,
-                   const int32_t *micro_batch, matrix y) {
-  dropout<float>(x, threshold, scale, seed, layer, micro_batch, y);
+KERNEL dropout_f32(matrix x, uint32_t threshold, float scale, uint64_t layer, const uint64_t *counter,
+                   matrix y) {
+  dropout<float>(x, threshold, scale, layer, counter, y);
 }
-KERNEL dropout_bf16(matrix x, uint32_t threshold, float scale, uint64_t seed, uint64_t layer,
-                    const int32_t *micro_batch, matrix y) {
-  dropout<bf16>(x, threshold, scale, seed, layer, micro_batch, y);
+KERNEL dropout_bf16(matrix x, uint32_t threshold, float scale, uint64_t layer, const uint64_t *counter,
+                    matrix y) {
+  dropout<bf16>(x, threshold, scale, layer, counter, y);
 }

@@ -61,9 +61,11 @@ extension CPU {
   }
 
   public func dropout(_ x: Tensor, _ dropout: Dropout, y: Tensor) {
-    rows(of: x) {
-      sw_dropout(x.matrix, Double(dropout.probability), dropout.seed, dropout.stream, 0, y.matrix, $0, $1)
+    guard let counter: UnsafeMutablePointer<UInt64> = dropout.counter.pointer() else {
+      preconditionFailure("a counter without memory")
     }
+    let (seed, stream) = (counter[0], counter[1] << 16 | dropout.layer)
+    rows(of: x) { sw_dropout(x.matrix, Double(dropout.probability), seed, stream, 0, y.matrix, $0, $1) }
   }
 
   public func zero(_ x: Tensor) {

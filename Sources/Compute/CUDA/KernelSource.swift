@@ -2,11 +2,16 @@ import CKernels
 
 /// A CUDA source file of CKernels/cuda, by its name.
 enum KernelSource: String, CaseIterable {
+  case crossEntropy = "cross_entropy"
   case dequantize
+  case dropout
   case elementwise
+  case embedding
   case expand
   case matrixProduct = "matrix_product"
+  case optimizer
   case quantize
+  case rmsNorm = "rms_norm"
 
   /// The file's text, without the headers it includes.
   var text: String { cudaSource(rawValue) }

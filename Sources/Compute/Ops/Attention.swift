@@ -48,16 +48,20 @@ public struct AttentionBackward {
 
 /// The sequences packed into a batch, on the device.
 public struct Segments: Sendable {
-  /// (count, 4), i32: first query row, queries, first key row, keys. The last query stands at the last key.
+  /// (count, 4), i32: first query row, queries, first key row, keys. The last query stands at the last key. Sequences
+  /// of no rows are allowed.
   /// Queries of no sequence are not computed.
   public let table: Tensor
   /// No sequence has more keys.
   public let longest: Int
+  /// Whether every sequence has exactly `longest` queries and keys, and they fill the rows in order.
+  public let isUniform: Bool
 
-  public init(table: Tensor, longest: Int) {
+  public init(table: Tensor, longest: Int, isUniform: Bool = false) {
     precondition(table.columns == 4 && table.dtype == .i32 && table.isContiguous)
     self.table = table
     self.longest = longest
+    self.isUniform = isUniform
   }
 }
 

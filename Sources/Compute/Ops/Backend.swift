@@ -93,9 +93,12 @@ public protocol Backend: AnyObject {
     _ logits: Tensor, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor, dLogits: Tensor)
 
   // Optimiser
-  func sumOfSquares(_ x: Tensor) -> Double
-  func adamW(_ update: AdamWUpdate, parameters: Tensor, gradients: Tensor, m: Tensor, v: Tensor)
-  func adamW8bit(_ update: AdamWUpdate, parameters: Tensor, gradients: Tensor, state: AdamW8bitState)
+  var sumOfSquaresWorkspaceBytes: Int { get }
+  func sumOfSquares(_ x: Tensor, sum: Tensor, workspace: Tensor?)
+  func adamW(
+    _ update: AdamW, numbers: Tensor, parameters: Tensor, gradients: Tensor, m: Tensor, v: Tensor)
+  func adamW8bit(
+    _ update: AdamW, numbers: Tensor, parameters: Tensor, gradients: Tensor, state: AdamW8bitState)
 }
 
 /// Operations that were recorded once, to be started again and again as one.

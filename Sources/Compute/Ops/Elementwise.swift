@@ -1,16 +1,19 @@
-/// Dropout whose mask is a function of seed, stream, row and column alone (Philox, Salmon et al. 2011): the
+/// Dropout whose mask is a function of seed, micro-batch, layer, row and column alone (Philox, Salmon et al. 2011): the
 /// gradient makes the same mask again, and so does a resumed run.
-public struct Dropout: Sendable, Equatable {
+public struct Dropout: Sendable {
   public var probability: Float
-  public var seed: UInt64
-  /// Tells apart the layers and steps that share a seed.
-  public var stream: UInt64
+  /// Tells apart the layers of a step; below 2^16.
+  public var layer: UInt64
+  /// (1, 2), f64's size: the bits of the seed, and the micro-batch's number. They lie in memory, so that a recorded step
+  /// can be repeated with other masks.
+  public var counter: Tensor
 
-  public init(probability: Float, seed: UInt64, stream: UInt64) {
-    precondition((0..<1).contains(probability))
+  public init(probability: Float, layer: UInt64, counter: Tensor) {
+    precondition((0..<1).contains(probability) && layer < 1 << 16)
+    precondition(counter.shape == (1, 2) && counter.dtype == .f64)
     self.probability = probability
-    self.seed = seed
-    self.stream = stream
+    self.layer = layer
+    self.counter = counter
   }
 }
 
@@ -39,7 +42,7 @@ extension Step {
   /// x * mask / (1 - p). On a gradient, with the same dropout: the gradient of itself.
   public func dropout(_ x: Tensor, _ dropout: Dropout, into: Tensor? = nil) -> Tensor {
     let y = into ?? make(x.rows, x.columns, x.dtype)
-    perform([x, y]) { _ in backend.dropout(x, dropout, y: y) }
+    perform([x, dropout.counter, y]) { _ in backend.dropout(x, dropout, y: y) }
     return y
   }
 

@@ -57,7 +57,7 @@ public struct AdapterFolder: Sendable {
     }
     let writer = try SafetensorsWriter(path: "\(path)/\(weightsName)", tensors: entries)
     for index in parameters.entries.indices {
-      let values = parameters.value(index..<index + 1).hostFloats
+      let values = try parameters.values(of: index)
       try writer.append(values.span, to: parameters.entries[index].name)
     }
     let config = configuration.adapterConfig(baseModel: baseModel)
@@ -76,8 +76,7 @@ public struct AdapterFolder: Sendable {
         throw mismatch(
           "there is no tensor \"\(entry.name)\", which adapter_config.json and the model ask for")
       }
-      let values = try checked(tensor, shape: entry.shape).floats()
-      parameters.withValues(index) { _ = $0.update(fromContentsOf: values) }
+      try parameters.setValues(of: index, to: checked(tensor, shape: entry.shape).floats())
     }
     // Beside an adapter of the head, PEFT saves the head.
     if model.head.down != nil, let head = stored.removeValue(forKey: AdapterKey.whole(.head)) {

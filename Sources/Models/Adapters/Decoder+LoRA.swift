@@ -38,9 +38,9 @@ extension Decoder {
     }
     let whole = try WholeModules(configuration.modulesToSave, of: self, &layout)
     let parameters = try Parameters(layout, on: backend)
-    for (stream, ((path, _), site)) in zip(linears, sites).enumerated() {
-      site.attach(
-        to: &self[keyPath: path], parameters, configuration, seed: seed, stream: UInt64(stream))
+    for (layer, ((path, _), site)) in zip(linears, sites).enumerated() {
+      try site.attach(
+        to: &self[keyPath: path], parameters, configuration, seed: seed, layer: UInt64(layer))
     }
     whole.attach(to: &self, parameters)
     self.parameters = parameters
@@ -94,9 +94,9 @@ private struct LoRASite {
 
   func attach(
     to linear: inout Linear, _ parameters: Parameters, _ configuration: LoRAConfiguration, seed: UInt64,
-    stream: UInt64
-  ) {
-    linear.dropoutStream = stream
+    layer: UInt64
+  ) throws(SwiftletError) {
+    linear.dropoutLayer = layer
     for (part, entry) in biases { linear.parts[part].trainBias(parameters, entry..<entry + 1) }
     guard let down else { return }
     linear.down = Linear.Down(
@@ -105,10 +105,13 @@ private struct LoRASite {
     var column = 0
     for (adapter, downEntry) in zip(adapters, down) {
       let bound = 1 / Float(linear.inputs).squareRoot()
-      parameters.withValues(downEntry) {
-        sw_fill_uniform($0.baseAddress, Int64($0.count), seed, UInt64(downEntry), -bound, bound)
+      // B stays zero.
+      let count = parameters.entries[downEntry].count
+      let values = [Float](unsafeUninitializedCapacity: count) {
+        sw_fill_uniform($0.baseAddress, Int64(count), seed, UInt64(downEntry), -bound, bound)
+        $1 = count
       }
-      parameters.withValues(adapter.up) { $0.update(repeating: 0) }
+      try parameters.setValues(of: downEntry, to: values)
       linear.parts[adapter.part].adapter = Linear.LowRank(
         columns: column..<column + adapter.rank, up: parameters.weight(adapter.up..<adapter.up + 1),
         upGradient: parameters.gradient(adapter.up..<adapter.up + 1), scale: adapter.scale)

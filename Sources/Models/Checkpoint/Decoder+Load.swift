@@ -122,7 +122,7 @@ private struct Loader {
     guard values.count == width else { throw wrongShape(name, "(\(values.count))", "(\(width))") }
     let buffer = try backend.allocate(bytes: width * MemoryLayout<Float>.size)
     let tensor = Tensor(buffer, rows: 1, columns: width, dtype: .f32)
-    _ = tensor.hostFloats.update(fromContentsOf: values)
+    try tensor.write(values, on: backend)
     vectors.append(buffer)
     return tensor
   }

@@ -1,3 +1,4 @@
+import Basics
 import Foundation
 import Compute
 
@@ -82,12 +83,13 @@ public struct RotarySpec: Sendable, Equatable {
   }
 
   /// Cosines and sines for positions 0 ..< count.
-  public func table(positions count: Int, headSize: Int, on backend: any Backend) throws -> RotaryTable {
+  public func table(
+    positions count: Int, headSize: Int, on backend: any Backend
+  ) throws(SwiftletError) -> RotaryTable {
     let frequencies = frequencies
     let columns = frequencies.count
-    let buffer = try backend.allocate(bytes: 2 * count * columns * MemoryLayout<Float>.size)
-    let cosines = buffer.pointer(to: Float.self)
-    let sines = cosines + count * columns
+    var cosines = [Float](repeating: 0, count: count * columns)
+    var sines = cosines
     for position in 0..<count {
       for (i, frequency) in frequencies.enumerated() {
         // transformers rounds frequency and angle to float32; the tables must agree with it.
@@ -97,9 +99,13 @@ public struct RotarySpec: Sendable, Equatable {
       }
     }
     let bytes = count * columns * MemoryLayout<Float>.size
-    return RotaryTable(
+    let buffer = try backend.allocate(bytes: 2 * bytes)
+    let table = RotaryTable(
       cosine: Tensor(buffer, rows: count, columns: columns, dtype: .f32),
       sine: Tensor(buffer, offset: bytes, rows: count, columns: columns, dtype: .f32), headSize: headSize,
       owner: buffer)
+    try table.cosine.write(cosines, on: backend)
+    try table.sine.write(sines, on: backend)
+    return table
   }
 }

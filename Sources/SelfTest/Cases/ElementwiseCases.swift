@@ -73,12 +73,17 @@ extension OpCase {
 
   /// y and dx have the same mask, that of Philox4x32-10.
   static func dropout(_ probability: Float, _ rows: Int, _ columns: Int, inPlace: Bool = false) -> OpCase {
-    let dropout = Dropout(
-      probability: probability, seed: 0x1234_5678_9ABC_DEF0, stream: 0xFEDC_BA98_7654_3210)
+    let (seed, microBatch, layer): (UInt64, UInt64, UInt64) = (0x1234_5678_9ABC_DEF0, 0xFEDC_BA98, 0x7654)
     return OpCase(
       name: "dropout \(probability) (\(rows), \(columns))\(inPlace ? " in place" : "")",
-      operands: [.input("x", rows, columns), .input("dy", rows, columns)],
+      operands: [
+        .input("x", rows, columns), .input("dy", rows, columns),
+        .values("counter", 1, 2, .f64) { _, column, _ in
+          Double(bitPattern: column == 0 ? seed : microBatch)
+        },
+      ],
       run: { s, t in
+        let dropout = Dropout(probability: probability, layer: layer, counter: t.counter)
         let x = inPlace ? s.convert(t.x, to: t.dtype) : t.x
         let y = s.dropout(x, dropout, into: inPlace ? x : nil)
         return ["y": y, "dx": s.dropout(t.dy, dropout)]
@@ -88,7 +93,7 @@ extension OpCase {
         let scale = Uncertain.constant(1 / (1 - Double(probability)))
         let mask = Matrix(rows, columns) { row, column in
           let word = Philox.words(
-            key: dropout.seed, counter: UInt64(row) << 32 | UInt64(column / 4), dropout.stream)[column % 4]
+            key: seed, counter: UInt64(row) << 32 | UInt64(column / 4), microBatch << 16 | layer)[column % 4]
           return Double(word) >= threshold.rounded(.down)
         }
         func dropped(_ x: Matrix<Uncertain>) -> Matrix<Uncertain> {

@@ -9,25 +9,31 @@ extension OpCase {
 
   static func sumOfSquares(_ count: Int) -> OpCase {
     OpCase(
-      name: "sumOfSquares of \(count)", dtypes: [.f32], operands: [.parameter("x", 1, count)],
-      run: { s, t in ["sum": s.isRecording ? 0 : s.backend.sumOfSquares(t.x)] },
+      name: "sumOfSquares of \(count)", dtypes: [.f32],
+      operands: [.parameter("x", 1, count), .output("sum", 1, 1, as: .fixed(.f64))],
+      run: { s, t in
+        s.sumOfSquares(t.x, into: t.sum)
+        return [:]
+      },
       reference: { v in ["sum": Matrix(1, 1) { _, _ in .sum(count) { v.x[0, $0] * v.x[0, $0] } }] })
   }
 
   /// Three updates by torch.optim.AdamW's formula, with weight decay and a scaled gradient.
   static func adamW(_ count: Int) -> OpCase {
-    let updates = AdamWUpdate.testSteps
+    let updates = TestUpdate.all
     return OpCase(
       name: "adamW of \(count)", dtypes: [.f32],
       operands: [
         .parameter("g", updates.count, count), .state("p", 1, count) { $0 },
+        .values("numbers", updates.count, 4, .f64) { row, column, _ in updates[row].numbers[column] },
         .state("m", 1, count) { 0.1 * $0 }, .state("v", 1, count) { 0.01 * $0 * $0 },
       ],
       run: { s, t in
-        guard !s.isRecording else { return [:] }
         for (index, update) in updates.enumerated() {
-          s.backend.adamW(
-            update, parameters: t.p, gradients: t.g.rows(index..<index + 1), m: t.m, v: t.v)
+          let row = index..<index + 1
+          s.adamW(
+            update.adamW, numbers: t.numbers.rows(row), parameters: t.p, gradients: t.g.rows(row), m: t.m,
+            v: t.v)
         }
         return [:]
       },
@@ -44,7 +50,7 @@ extension OpCase {
 
   /// One update from random codes. A code is exact but where the moment lies on the boundary of two.
   static func adamW8bit(_ count: Int) -> OpCase {
-    let update = AdamWUpdate.testSteps[2]
+    let update = TestUpdate.all[2]
     let block = AdamW8bitState.block
     let blocks = (count + block - 1) / block
     return OpCase(
@@ -54,12 +60,15 @@ extension OpCase {
         .values("g", 1, count, .f32) { _, _, random in pow(random.uniform(), 5) + 1e-8 },
         .state("p", 1, count) { $0 }, .state("m", 1, count, .u8) { (127.5 + 127.5 * $0).rounded() },
         .state("v", 1, count, .u8) { Swift.max(0, (255 * $0).rounded()) },
+        .values("numbers", 1, 4, .f64) { _, column, _ in update.numbers[column] },
+        .values("mMap", 1, 256, .f32) { _, column, _ in Double(DynamicMap.signed[column]) },
+        .values("vMap", 1, 256, .f32) { _, column, _ in Double(DynamicMap.unsigned[column]) },
         .state("mScale", 1, blocks) { 0.2 + 0.1 * $0 }, .state("vScale", 1, blocks) { 0.02 + 0.01 * $0 },
       ],
       run: { s, t in
-        guard !s.isRecording else { return [:] }
-        let state = AdamW8bitState(m: t.m, v: t.v, mScale: t.mScale, vScale: t.vScale)
-        s.backend.adamW8bit(update, parameters: t.p, gradients: t.g, state: state)
+        let state = AdamW8bitState(
+          m: t.m, v: t.v, mScale: t.mScale, vScale: t.vScale, mMap: t.mMap, vMap: t.vMap)
+        s.adamW8bit(update.adamW, numbers: t.numbers, parameters: t.p, gradients: t.g, state: state)
         return [:]
       },
       reference: { values in
@@ -88,24 +97,33 @@ extension OpCase {
   }
 }
 
-extension AdamWUpdate {
-  fileprivate static let testSteps = (1...3).map { step in
-    AdamWUpdate(
-      learningRate: 0.01 / Double(step), beta1: 0.9, beta2: 0.95, epsilon: 1e-2, weightDecay: 0.1, step: step,
-      gradientScale: 0.7)
+/// An update with weight decay, whose gradient is scaled by 0.7.
+private struct TestUpdate {
+  let step: Int
+  let learningRate: Double
+  let adamW = AdamW(
+    beta1: 0.9, beta2: 0.95, epsilon: 1e-2, weightDecay: 0.1, maximumNorm: gradientScale * (norm + 1e-6))
+
+  private static let gradientScale = 0.7
+  private static let norm = 3.0
+
+  static let all = (1...3).map { TestUpdate(step: $0, learningRate: 0.01 / Double($0)) }
+
+  var numbers: [Double] {
+    adamW.numbers(learningRate: learningRate, step: step) + [Self.norm * Self.norm]
   }
 
   /// torch.optim.AdamW's update of one parameter.
-  fileprivate func apply(
+  func apply(
     _ gradient: Uncertain, to p: inout Uncertain, _ m: inout Uncertain, _ v: inout Uncertain
   ) {
-    let g = .constant(gradientScale) * gradient
-    p = .constant(1 - learningRate * weightDecay) * p
-    m = m + .constant(1 - beta1) * (g - m)
-    v = .constant(beta2) * v + .constant(1 - beta2) * g * g
-    let root = Uncertain.constant((1 - pow(beta2, Double(step))).squareRoot())
-    let denominator = v.squareRoot / root + .constant(epsilon)
-    p = p - .constant(learningRate / (1 - pow(beta1, Double(step)))) * (m / denominator)
+    let g = .constant(Self.gradientScale) * gradient
+    p = .constant(1 - learningRate * adamW.weightDecay) * p
+    m = m + .constant(1 - adamW.beta1) * (g - m)
+    v = .constant(adamW.beta2) * v + .constant(1 - adamW.beta2) * g * g
+    let root = Uncertain.constant((1 - pow(adamW.beta2, Double(step))).squareRoot())
+    let denominator = v.squareRoot / root + .constant(adamW.epsilon)
+    p = p - .constant(learningRate / (1 - pow(adamW.beta1, Double(step)))) * (m / denominator)
   }
 }
 

@@ -15,7 +15,8 @@ public struct BatchPlan: Sendable {
   public let batchSize: Int
   /// Tokens of a row, T.
   public let rowLength: Int
-  private let isPacked: Bool
+  /// Whether a row holds as many sequences as fit, or one.
+  public let isPacked: Bool
   private let order: Order
   private let paddingID: Int32
   /// The packing of epoch 0; those of other epochs have as many rows.

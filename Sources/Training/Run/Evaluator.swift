@@ -19,21 +19,36 @@ public final class Evaluator {
   ///
   /// - Parameter progress: called with the batches done and of all.
   public func run(_ data: BatchPlan, progress: (Int, Int) -> Void = { _, _ in }) throws -> EvaluationReport {
-    let device = try DeviceBatch(
-      lines: data.batchSize, length: data.rowLength, compute: compute, spec: model.spec, on: backend)
+    let rotary = try model.spec.rotary.table(
+      positions: data.rowLength, headSize: model.spec.headSize, on: backend)
+    let device = try DeviceBatch(for: data, compute: compute, rotary: rotary, on: backend)
     let step = EvaluationStep(model, device, compute: compute, on: backend)
     let arena = try backend.allocate(bytes: step.plan.bytes)
-    return step.run(data, in: arena, at: 0, progress: progress)
+    return try step.run(data, in: arena, at: 0, progress: progress)
   }
 }
 
-/// The planned forward pass of one micro-batch.
+extension DeviceBatch {
+  /// Room for the micro-batches of `data`.
+  convenience init(
+    for data: BatchPlan, compute: DType, rotary: RotaryTable, on backend: any Backend
+  ) throws(SwiftletError) {
+    let layout: SequenceLayout =
+      backend.hasHostMemory ? .any : data.isPacked ? .packed(most: data.mostSequences) : .lines
+    try self.init(
+      lines: data.batchSize, length: data.rowLength, compute: compute, layout: layout, rotary: rotary,
+      on: backend)
+  }
+}
+
+/// The planned forward pass of one micro-batch, always in the same arena.
 struct EvaluationStep {
   let plan: Plan
   private let model: Decoder
   private let device: DeviceBatch
   private let compute: DType
   private let backend: any Backend
+  private let recorder: StepRecorder
 
   init(_ model: Decoder, _ device: DeviceBatch, compute: DType, on backend: any Backend) {
     self.model = model
@@ -41,24 +56,27 @@ struct EvaluationStep {
     self.compute = compute
     self.backend = backend
     plan = Step.plan(on: backend) {
-      model.loss(device.batch(dropouts: nil), $0, compute: compute, into: device.loss)
+      model.loss(device.batch(trains: false), $0, compute: compute, into: device.loss)
     }
+    recorder = StepRecorder(on: backend)
   }
 
   func run(
     _ data: BatchPlan, in arena: Buffer, at step: Int, progress: (Int, Int) -> Void = { _, _ in }
-  ) -> EvaluationReport {
+  ) throws -> EvaluationReport {
     let clock = ContinuousClock()
     let start = clock.now
     let epoch = data.epoch(0)
     var (loss, labels) = (0.0, 0)
     for index in 0..<epoch.count {
       let batch = epoch[index]
-      device.load(batch, labelWeight: 1)
-      Step.run(plan, in: arena, on: backend) {
-        model.loss(device.batch(dropouts: nil), $0, compute: compute, into: device.loss)
+      try device.load(batch, labelWeight: 1)
+      try recorder.run {
+        Step.run(plan, in: arena, on: backend) {
+          model.loss(device.batch(trains: false), $0, compute: compute, into: device.loss)
+        }
       }
-      loss += device.lossSum
+      loss += try device.lossSum()
       labels += batch.labelCount
       progress(index + 1, epoch.count)
     }

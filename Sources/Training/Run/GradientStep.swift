@@ -35,8 +35,11 @@ public final class GradientStep {
     _ model: Decoder, compute: DType, lines: Int, length: Int, checkpointing: Checkpointing? = nil,
     arenaBudget: Int = .max, loss: TokenLoss? = nil, on backend: any Backend
   ) throws {
+    let rotary = try model.spec.rotary.table(
+      positions: length, headSize: model.spec.headSize, on: backend)
     let device = try DeviceBatch(
-      lines: lines, length: length, compute: compute, spec: model.spec, on: backend)
+      lines: lines, length: length, compute: compute,
+      layout: backend.hasHostMemory ? .any : .packed(most: lines * length), rotary: rotary, on: backend)
     try self.init(
       model, device, compute: compute, checkpointing: checkpointing, arenaBudget: arenaBudget, loss: loss,
       on: backend)
@@ -52,9 +55,8 @@ public final class GradientStep {
       policy in
       Step.plan(on: backend) { s in
         model.lossAndGradients(
-          device.batch(dropouts: Dropouts(seed: 0, microBatch: 0)), s, compute: compute,
-          checkpointing: policy,
-          into: device.loss, weigh: weigh)
+          device.batch(trains: true), s, compute: compute, checkpointing: policy, into: device.loss,
+          weigh: weigh)
       }
     }
     self.model = model
@@ -69,25 +71,36 @@ public final class GradientStep {
   ///
   /// - Parameters:
   ///   - scale: 1 / (labels of all the update's micro-batches) makes a sum over labels their mean.
-  ///   - dropouts: other masks for every micro-batch.
-  public func run(_ batch: PackedBatch, scale: Float, dropouts: Dropouts) -> Double {
-    device.load(batch, labelWeight: scale)
-    var total: Double?
+  ///   - seed: of dropout.
+  ///   - microBatch: counts over the whole run: other masks for each.
+  /// - Throws: what failed on the device.
+  public func run(
+    _ batch: PackedBatch, scale: Float, seed: UInt64, microBatch: Int
+  ) throws -> Double {
+    try device.load(batch, labelWeight: scale, seed: seed, microBatch: microBatch)
+    var result: Result<Double, any Error>?
     let weigh = loss.map { loss in
-      {
-        let (value, gradient) = loss(self.device.losses.map { -$0 }, batch)
-        precondition(gradient.count == batch.labels.count, "a loss has a gradient for every row")
-        self.device.setWeights(gradient.lazy.map { Float(-$0) * scale })
-        total = value
-      }
+      { result = Result { try self.weigh(batch, by: loss, scale) } }
     }
+    start(device, weigh: weigh)
+    return try result?.get() ?? device.lossSum()
+  }
+
+  /// Starts the pass over a batch that was loaded into `device`.
+  func start(_ device: DeviceBatch, weigh: (() -> Void)? = nil) {
     Step.run(plan, in: arena, on: backend, timer: timer) { s in
       model.lossAndGradients(
-        device.batch(dropouts: dropouts), s, compute: compute, checkpointing: checkpointing,
-        into: device.loss,
+        device.batch(trains: true), s, compute: compute, checkpointing: checkpointing, into: device.loss,
         weigh: weigh)
     }
-    return total ?? device.lossSum
+  }
+
+  /// The loss by the rows' log-probabilities, which are there; its gradient becomes the rows' weights.
+  private func weigh(_ batch: PackedBatch, by loss: TokenLoss, _ scale: Float) throws -> Double {
+    let (value, gradient) = loss(try device.losses().map { -$0 }, batch)
+    precondition(gradient.count == batch.labels.count, "a loss has a gradient for every row")
+    try device.setWeights(gradient.map { Float(-$0) * scale })
+    return value
   }
 
   /// The fastest mixture of policies whose plan fits: everything kept, else element-wise parts computed again, else

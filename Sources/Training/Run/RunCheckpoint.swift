@@ -150,7 +150,8 @@ extension Optimizer {
     let writer = try SafetensorsWriter(
       path: path, tensors: [.init("state", [memory.count], .u8)],
       metadata: ["format": "pt", "step": "\(step)", "optim": settings.kind.rawValue])
-    try writer.append(UnsafeRawBufferPointer(start: memory.base, count: memory.count).bytes, to: "state")
+    let bytes = try moments.read(as: UInt8.self, on: backend)
+    try writer.append(bytes.span.bytes, to: "state")
     try writer.finish()
   }
 
@@ -167,6 +168,6 @@ extension Optimizer {
         remedy: "Resume with the configuration that the run began with.")
     }
     step = saved
-    state.withBytes { memory.base.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+    try moments.write(state.withBytes { Array($0) }, on: backend)
   }
 }

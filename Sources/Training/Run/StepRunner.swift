@@ -5,42 +5,52 @@ import Text
 /// Trains and evaluates in one arena whose size is known before the first micro-batch.
 final class StepRunner {
   let model: Decoder
-  let gradients: GradientStep
-  private let evaluationDevice: DeviceBatch
-  private let evaluation: EvaluationStep
+  let update: UpdateStep
+  private let evaluationDevice: DeviceBatch?
+  private let evaluation: EvaluationStep?
+  private let rotary: RotaryTable
+  private let devices: [DeviceBatch]
 
   /// Plans training and evaluation, and takes the memory for both.
   ///
   /// - Parameters:
-  ///   - lines: sequences of `length` tokens a micro-batch has.
+  ///   - microBatches: of an update, at most.
   ///   - checkpointing: nil to choose what is fastest within `arenaBudget` bytes.
   init(
-    _ model: Decoder, compute: DType, lines: Int, evaluationLines: Int, length: Int,
-    checkpointing: Checkpointing?, arenaBudget: Int, on backend: any Backend
+    _ model: Decoder, compute: DType, on data: BatchPlan, evaluation: BatchPlan?, microBatches: Int,
+    optimizer: Optimizer, checkpointing: Checkpointing?, arenaBudget: Int, backend: any Backend
   ) throws {
     self.model = model
-    let device = try DeviceBatch(
-      lines: lines, length: length, compute: compute, spec: model.spec, on: backend)
-    evaluationDevice =
-      evaluationLines == lines
-      ? device
-      : try DeviceBatch(
-        lines: evaluationLines, length: length, compute: compute, spec: model.spec, on: backend)
-    evaluation = EvaluationStep(model, evaluationDevice, compute: compute, on: backend)
-    gradients = try GradientStep(
-      model, device, compute: compute, checkpointing: checkpointing, arenaBudget: arenaBudget,
-      arenaBytes: evaluation.plan.bytes, on: backend)
+    let rotary = try model.spec.rotary.table(
+      positions: data.rowLength, headSize: model.spec.headSize, on: backend)
+    self.rotary = rotary
+    // Recorded steps read all micro-batches of an update; others are loaded one after the other.
+    var devices: [DeviceBatch] = []
+    for _ in 0..<(backend.hasHostMemory ? 1 : microBatches) {
+      devices.append(try DeviceBatch(for: data, compute: compute, rotary: rotary, on: backend))
+    }
+    self.devices = devices
+    evaluationDevice = try evaluation.map {
+      try DeviceBatch(for: $0, compute: compute, rotary: rotary, on: backend)
+    }
+    self.evaluation = evaluationDevice.map { EvaluationStep(model, $0, compute: compute, on: backend) }
+    let gradients = try GradientStep(
+      model, devices[0], compute: compute, checkpointing: checkpointing, arenaBudget: arenaBudget,
+      arenaBytes: self.evaluation?.plan.bytes ?? 0, on: backend)
+    update = UpdateStep(gradients, devices, optimizer, on: backend)
   }
 
   /// Bytes of the arena and of the batches.
-  var activationBytes: Int { gradients.arena.count }
+  var activationBytes: Int { update.gradients.arena.count }
   var batchBytes: Int {
-    gradients.device.bytes + (evaluationDevice === gradients.device ? 0 : evaluationDevice.bytes)
+    let table = rotary.cosine
+    return devices.reduce(evaluationDevice?.bytes ?? 0) { $0 + $1.bytes }
+      + 2 * table.rows * table.columns * MemoryLayout<Float>.size
   }
 
-  /// Mean loss per label token over all of `data`.
-  func evaluate(_ data: BatchPlan, at step: Int) -> EvaluationReport {
-    evaluation.run(data, in: gradients.arena, at: step)
+  /// Mean loss per label token over all of `data`, which is the evaluation data or has its shape.
+  func evaluate(_ data: BatchPlan, at step: Int) throws -> EvaluationReport? {
+    try evaluation?.run(data, in: update.gradients.arena, at: step)
   }
 }
 

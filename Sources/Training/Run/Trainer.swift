@@ -20,8 +20,8 @@ public final class Trainer {
   public let outline: RunOutline
   /// Told how long each operation of the training steps takes.
   public var timer: StepTimer? {
-    get { runner.gradients.timer }
-    set { runner.gradients.timer = newValue }
+    get { runner.update.gradients.timer }
+    set { runner.update.gradients.timer = newValue }
   }
 
   private var log: RunLog
@@ -51,10 +51,10 @@ public final class Trainer {
     optimizer = try Optimizer(settings.optimizer, for: parameters, on: backend)
     let fixed = Self.memory(model, parameters, optimizer)
     runner = try StepRunner(
-      model, compute: settings.compute, lines: data.batchSize,
-      evaluationLines: evaluation?.batchSize ?? data.batchSize,
-      length: data.rowLength, checkpointing: settings.checkpointing,
-      arenaBudget: Self.budget(settings, backend) - fixed.total, on: backend)
+      model, compute: settings.compute, on: data, evaluation: evaluation,
+      microBatches: settings.gradientAccumulation, optimizer: optimizer,
+      checkpointing: settings.checkpointing, arenaBudget: Self.budget(settings, backend) - fixed.total,
+      backend: backend)
 
     let stepsPerEpoch =
       (data.batchesPerEpoch + settings.gradientAccumulation - 1) / settings.gradientAccumulation
@@ -109,8 +109,9 @@ public final class Trainer {
       try report(.step(stepReport))
       if step % settings.loggingSteps == 0 { try record(stepReport, losses.suffix(settings.loggingSteps)) }
       let (total, perEpoch) = (outline.totalSteps, outline.stepsPerEpoch)
-      if let evaluation, settings.isEvaluationDue(after: step, of: total, stepsPerEpoch: perEpoch) {
-        let result = try evaluate(on: evaluation)
+      if settings.isEvaluationDue(after: step, of: total, stepsPerEpoch: perEpoch),
+        let result = try evaluate()
+      {
         try report(.evaluated(result))
         lastEvaluation = result
       }
@@ -133,18 +134,11 @@ public final class Trainer {
     // Every label token of the step counts the same, in whichever micro-batch it is.
     let labels = batches.reduce(0) { $0 + $1.labelCount }
     let weight = labels > 0 ? 1 / Float(labels) : 0
-    var loss = 0.0
-    for (index, batch) in batches.enumerated() {
-      if isInterrupted() {
-        parameters.clearGradients()
-        return nil
-      }
-      let micro = step * settings.gradientAccumulation + index
-      loss += runner.gradients.run(
-        batch, scale: weight, dropouts: Dropouts(seed: settings.seed, microBatch: micro))
-    }
     let rate = schedule.rate(after: step)
-    let norm = optimizer.update(learningRate: rate)
+    let result = try runner.update.run(
+      batches, scale: weight, seed: settings.seed, first: step * settings.gradientAccumulation,
+      learningRate: rate, isInterrupted: isInterrupted)
+    guard let (loss, norm) = result else { return nil }
     guard loss.isFinite, norm.isFinite else {
       throw SwiftletError(
         .invalidData,
@@ -166,9 +160,9 @@ public final class Trainer {
     return (first..<min(batches.count, first + settings.gradientAccumulation)).map { batches[$0] }
   }
 
-  /// Mean loss per label token over all of `data`.
-  public func evaluate(on data: BatchPlan) throws -> EvaluationReport {
-    let report = runner.evaluate(data, at: step)
+  /// Mean loss per label token over the evaluation data; nil when there are none.
+  public func evaluate() throws -> EvaluationReport? {
+    guard let evaluation, let report = try runner.evaluate(evaluation, at: step) else { return nil }
     if step > 0 {
       try log.append([
         "epoch": .double(self.epoch), "eval_loss": .double(report.loss),
@@ -278,7 +272,7 @@ extension StepRunner {
     memory.batch = batchBytes
     return RunOutline(
       totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: resumedFrom,
-      trainedParameters: trainedParameters, checkpointing: gradients.checkpointing, memory: memory,
+      trainedParameters: trainedParameters, checkpointing: update.gradients.checkpointing, memory: memory,
       predictedResident: ProcessMemory.resident + activationBytes + model.untouchedBytes)
   }
 }
