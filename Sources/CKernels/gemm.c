@@ -22,14 +22,16 @@ typedef struct {
   int rows, columns;
 } tile_sums;
 
+enum { FULL_COLUMNS = SW_PANEL * SW_MAX_TILE_PANELS };
+
 // c = alpha * acc + bias + addend for one tile. Each row is formed in `row` first: c may be the addend, which
-// the compiler would otherwise have to assume of every store.
+// the compiler would otherwise have to assume of every store. Most tiles are of full width, which they tell the
+// compiler: their rows stay in registers.
 #define STORE_TILE(name, ACC, C, READ, WRITE)                                                                \
-  SW_KERNEL static void name(const sw_gemm *g, const tile_sums *t) {                                         \
+  SW_INLINE void name##_rows(const sw_gemm *g, const tile_sums *t, const int columns) {                      \
     const ACC alpha = (ACC)g->alpha;                                                                         \
-    const int columns = t->columns;                                                                          \
     for (int i = 0; i < t->rows; i++) {                                                                      \
-      ACC row[SW_PANEL * SW_MAX_TILE_PANELS];                                                                \
+      ACC row[FULL_COLUMNS];                                                                                 \
       const ACC *acc = (const ACC *)t->acc + i * t->acc_stride;                                              \
       for (int j = 0; j < columns; j++)                                                                      \
         row[j] = alpha * acc[j];                                                                             \
@@ -47,6 +49,12 @@ typedef struct {
       for (int j = 0; j < columns; j++)                                                                      \
         c[j] = WRITE(row[j]);                                                                                \
     }                                                                                                        \
+  }                                                                                                          \
+  SW_KERNEL static void name(const sw_gemm *g, const tile_sums *t) {                                         \
+    if (t->columns == FULL_COLUMNS)                                                                          \
+      name##_rows(g, t, FULL_COLUMNS);                                                                       \
+    else                                                                                                     \
+      name##_rows(g, t, t->columns);                                                                         \
   }
 
 #define SAME(x) (x)
