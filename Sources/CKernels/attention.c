@@ -51,10 +51,15 @@ static void multiply(const sw_microkernel *kernel, int64_t depth, const void *a,
   const int64_t sum_size = kernel->packed == SW_F64 ? 8 : 4;
   const int64_t a_size = kernel->a_size;
   for (int64_t p = 0; p < count; p += kernel->panels)
-    for (int64_t i = 0; i < m; i += kernel->rows)
-      kernel->run(depth, (const char *)a + i * lda * a_size, lda, (int)least(kernel->rows, m - i),
-                  panels + p * panel_bytes, panel_bytes, (int)least(kernel->panels, count - p),
+    for (int64_t i = 0; i < m; i += kernel->rows) {
+      const sw_stretch all = {.k = depth,
+                              .a = (const char *)a + i * lda * a_size,
+                              .lda = lda,
+                              .b = panels + p * panel_bytes,
+                              .panel_bytes = panel_bytes};
+      kernel->run(&all, 1, (int)least(kernel->rows, m - i), (int)least(kernel->panels, count - p),
                   (char *)sums + (i * sums_stride + p * SW_PANEL) * sum_size, sums_stride, accumulate);
+    }
 }
 
 // The keys [low, high) that query i of the segment sees.

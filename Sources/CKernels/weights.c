@@ -243,6 +243,27 @@ SW_INLINE int64_t file_row(const sw_weight *weight, int64_t row) {
   return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
 }
 
+int64_t sw_weight_block(sw_format format) {
+  switch (format) {
+  case SW_W_F32:
+  case SW_W_F16:
+  case SW_W_BF16:
+  case SW_W_INT8:
+  case SW_W_NF4: // a block may begin anywhere in a row
+    return 1;
+  case SW_W_Q4_0:
+  case SW_W_Q4_1:
+  case SW_W_Q5_0:
+  case SW_W_Q5_1:
+  case SW_W_Q8_0:
+    return 32;
+  case SW_W_Q4_K:
+  case SW_W_Q5_K:
+  case SW_W_Q6_K:
+    return 256;
+  }
+}
+
 SW_KERNEL void sw_weight_decode(const sw_weight *weight, int64_t row, int64_t first, int64_t count,
                                 float *out) {
   row = file_row(weight, row);
