@@ -159,13 +159,20 @@ SW_INLINE void decode_q6_K(const uint8_t *restrict block, float *restrict out) {
   }
 }
 
+// Rows are decoded one after the other, in whole or in part, so the same blocks of a row further down are
+// asked for.
+enum { ROWS_AHEAD = 8 };
+
 // Whole blocks go straight to `out`, the first elements of a last one through a buffer.
 #define DECODE_BLOCKS(decode, elements, bytes)                                                               \
   do {                                                                                                       \
     const uint8_t *block = (const uint8_t *)weight->data + (at / (elements)) * (bytes);                      \
     int64_t whole = count / (elements), rest = count % (elements);                                           \
-    for (int64_t b = 0; b < whole; b++)                                                                      \
+    int64_t ahead = ROWS_AHEAD * (weight->columns / (elements)) * (bytes);                                   \
+    for (int64_t b = 0; b < whole; b++) {                                                                    \
+      __builtin_prefetch(block + b * (bytes) + ahead);                                                       \
       decode(block + b * (bytes), out + b * (elements));                                                     \
+    }                                                                                                        \
     if (rest) {                                                                                              \
       float buffer[elements];                                                                                \
       decode(block + whole * (bytes), buffer);                                                               \
