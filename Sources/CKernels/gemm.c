@@ -284,7 +284,7 @@ static void prefetch_row(const sw_matrix *matrix, int64_t row, int64_t first, in
   const int64_t size = element_bytes(matrix->dtype);
   const char *at = (const char *)matrix->data + (row * matrix->stride + first) * size;
   for (int64_t byte = 0; byte < count * size; byte += 64)
-    __builtin_prefetch(at + byte, 0, 2);
+    __builtin_prefetch(at + byte, 0, 3);
 }
 
 // Asks for what rows [first, last) will read and write, columns [n0, n1), so that it is there when they are
