@@ -209,7 +209,10 @@ static k_block next_block(const sw_gemm *g, const sw_microkernel *kernel, int64_
   *used = 0;
   while (at->term < g->term_count && room > 0) {
     const sw_term *term = &g->terms[at->term];
-    const int64_t left = term->k - at->first, count = left < room ? left : room;
+    // A cut must fall between blocks of every storage format.
+    const int64_t left = term->k - at->first, count = left <= room ? left : room / 256 * 256;
+    if (count == 0)
+      break;
     k_piece *piece = &block.pieces[block.count++];
     *piece =
         (k_piece){.term = term, .k = {at->first, count, round_up(count, kernel->k_multiple)}, .staged = -1};
@@ -220,8 +223,7 @@ static k_block next_block(const sw_gemm *g, const sw_microkernel *kernel, int64_
       piece->staged = *used;
       *used += round_up(SW_MAX_TILE_ROWS * piece->k.padded * element_bytes(term->a.dtype), 64);
     }
-    // What is left must begin on a block of every storage format.
-    room = (room - count) / 256 * 256;
+    room -= count;
     at->first += count;
     if (at->first == term->k)
       *at = (k_position){at->term + 1, 0};
