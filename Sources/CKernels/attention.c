@@ -6,6 +6,9 @@
 // Queries and keys of one tile.
 enum { TILE = 64 };
 
+// By how much a score may exceed what exponentials are relative to.
+enum { SLACK = 8 };
+
 SW_INLINE int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
@@ -51,10 +54,15 @@ static void multiply(const sw_microkernel *kernel, int64_t depth, const void *a,
   const int64_t sum_size = kernel->packed == SW_F64 ? 8 : 4;
   const int64_t a_size = kernel->a_size;
   for (int64_t p = 0; p < count; p += kernel->panels)
-    for (int64_t i = 0; i < m; i += kernel->rows)
-      kernel->run(depth, (const char *)a + i * lda * a_size, lda, (int)least(kernel->rows, m - i),
-                  panels + p * panel_bytes, panel_bytes, (int)least(kernel->panels, count - p),
+    for (int64_t i = 0; i < m; i += kernel->rows) {
+      const sw_stretch all = {.k = depth,
+                              .a = (const char *)a + i * lda * a_size,
+                              .lda = lda,
+                              .b = panels + p * panel_bytes,
+                              .panel_bytes = panel_bytes};
+      kernel->run(&all, 1, (int)least(kernel->rows, m - i), (int)least(kernel->panels, count - p),
                   (char *)sums + (i * sums_stride + p * SW_PANEL) * sum_size, sums_stride, accumulate);
+    }
 }
 
 // The keys [low, high) that query i of the segment sees.
@@ -127,11 +135,12 @@ int64_t sw_attention_backward_scratch_bytes(const sw_attention *a, int64_t longe
 // The state of up to 64 queries of one head while it walks the keys.
 typedef struct {
   real *sums;   // (TILE, width): sum of exp(score - top) * v
-  real *top;    // (TILE): greatest score so far
+  real *top;    // (TILE): near the greatest score so far
   real *weight; // (TILE): sum of exp(score - top)
 } TYPED(rows_state);
 
-// The greatest of a tile's row, in lanes: the compiler takes no maximum apart by itself.
+// The greatest of a tile's row, in lanes: the compiler takes no maximum apart by itself. A NaN may be passed
+// over: it reaches the sums through its exponential.
 SW_INLINE real TYPED(greatest)(const real *scores) {
   enum { LANES = 16 };
   real lanes[LANES];
@@ -139,10 +148,10 @@ SW_INLINE real TYPED(greatest)(const real *scores) {
     lanes[i] = scores[i];
   for (int j = LANES; j < TILE; j += LANES)
     for (int i = 0; i < LANES; i++)
-      lanes[i] = sw_max(lanes[i], scores[j + i]);
+      lanes[i] = scores[j + i] > lanes[i] ? scores[j + i] : lanes[i];
   for (int width = LANES / 2; width > 0; width /= 2)
     for (int i = 0; i < width; i++)
-      lanes[i] = sw_max(lanes[i], lanes[i + width]);
+      lanes[i] = lanes[i + width] > lanes[i] ? lanes[i + width] : lanes[i];
   return lanes[0];
 }
 
@@ -159,24 +168,24 @@ SW_INLINE real TYPED(exponentials)(const real *scores, real scale, real top, sto
   return total;
 }
 
-// p = exp(scale * score - top) for the visible of the keys [key, key + TILE), zero for others; rescales what
-// was summed under the old maximum.
+// p = exp(scale * score - top) for the visible of the keys [key, key + TILE), zero for others. `top` need not
+// be the greatest score so far, only near it: what was summed is rescaled when a score exceeds it by SLACK,
+// which is seldom after the first tile, and no power overflows.
 SW_INLINE void TYPED(soften_row)(real *scores, stored *p, visible seen, int64_t key, real scale,
                                  int64_t width, real *sums, real *top, real *weight) {
   for (int64_t j = 0; j < seen.low - key; j++)
     scores[j] = -INFINITY;
   for (int64_t j = most(0, seen.high - key); j < TILE; j++)
     scores[j] = -INFINITY;
-  const real greatest = sw_max(*top, TYPED(greatest)(scores) * scale);
-  const real total = TYPED(exponentials)(scores, scale, greatest, p);
-  if (greatest > *top) {
+  const real greatest = TYPED(greatest)(scores) * scale;
+  if (greatest > *top + SLACK) {
     const real shrink = sw_exp(*top - greatest);
     for (int64_t c = 0; c < width; c++)
       sums[c] *= shrink;
     *weight *= shrink;
     *top = greatest;
   }
-  *weight += total;
+  *weight += TYPED(exponentials)(scores, scale, *top, p);
 }
 
 SW_KERNEL static void TYPED(soften)(const sw_attention *a, const sw_segment *s, int64_t query,
@@ -283,8 +292,14 @@ SW_KERNEL static void TYPED(score_gradient)(const sw_attention *a, const sw_segm
     const int64_t position = key + j - (s->k_count - s->q_count) - query;
     const int64_t low = least(TILE, most(0, position));
     const int64_t high = most(low, a->window > 0 ? least(queries, position + a->window) : queries);
-    TYPED(score_gradient_row)(st + j * TILE, dpt + j * TILE, state->logsumexp, state->delta, (real)a->scale,
-                              low, high, p + j * TILE, ds + j * TILE);
+    const real *scores = st + j * TILE, *gradients = dpt + j * TILE;
+    // Most tiles are seen whole: told so, the compiler unrolls their rows.
+    if (low == 0 && high == TILE)
+      TYPED(score_gradient_row)(scores, gradients, state->logsumexp, state->delta, (real)a->scale, 0, TILE,
+                                p + j * TILE, ds + j * TILE);
+    else
+      TYPED(score_gradient_row)(scores, gradients, state->logsumexp, state->delta, (real)a->scale, low, high,
+                                p + j * TILE, ds + j * TILE);
   }
 }
 

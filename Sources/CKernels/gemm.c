@@ -9,6 +9,8 @@ SW_INLINE int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+SW_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 SW_INLINE int64_t element_bytes(sw_dtype dtype) { return dtype == SW_F64 ? 8 : dtype == SW_F32 ? 4 : 2; }
 
 SW_INLINE sw_dtype arithmetic(const sw_gemm *g) { return g->terms[0].a.dtype; }
@@ -22,14 +24,16 @@ typedef struct {
   int rows, columns;
 } tile_sums;
 
+enum { FULL_COLUMNS = SW_PANEL * SW_MAX_TILE_PANELS };
+
 // c = alpha * acc + bias + addend for one tile. Each row is formed in `row` first: c may be the addend, which
-// the compiler would otherwise have to assume of every store.
+// the compiler would otherwise have to assume of every store. Most tiles are of full width, which they tell
+// the compiler: their rows stay in registers.
 #define STORE_TILE(name, ACC, C, READ, WRITE)                                                                \
-  SW_KERNEL static void name(const sw_gemm *g, const tile_sums *t) {                                         \
+  SW_INLINE void name##_rows(const sw_gemm *g, const tile_sums *t, const int columns) {                      \
     const ACC alpha = (ACC)g->alpha;                                                                         \
-    const int columns = t->columns;                                                                          \
     for (int i = 0; i < t->rows; i++) {                                                                      \
-      ACC row[SW_PANEL * SW_MAX_TILE_PANELS];                                                                \
+      ACC row[FULL_COLUMNS];                                                                                 \
       const ACC *acc = (const ACC *)t->acc + i * t->acc_stride;                                              \
       for (int j = 0; j < columns; j++)                                                                      \
         row[j] = alpha * acc[j];                                                                             \
@@ -47,6 +51,12 @@ typedef struct {
       for (int j = 0; j < columns; j++)                                                                      \
         c[j] = WRITE(row[j]);                                                                                \
     }                                                                                                        \
+  }                                                                                                          \
+  SW_KERNEL static void name(const sw_gemm *g, const tile_sums *t) {                                         \
+    if (t->columns == FULL_COLUMNS)                                                                          \
+      name##_rows(g, t, FULL_COLUMNS);                                                                       \
+    else                                                                                                     \
+      name##_rows(g, t, t->columns);                                                                         \
   }
 
 #define SAME(x) (x)
@@ -155,10 +165,22 @@ static void run_dots(const sw_gemm *g, int64_t n0, int64_t n1, float *scratch) {
 
 // MARK: Tiles
 
-// k, all terms' together, is taken in blocks of at most this: a block of packed columns stays in cache, and
-// sums of long products (the head's input gradient adds up a whole vocabulary) are sums of short ones, which
-// keeps their rounding errors small. A multiple of every format's block and of every kernel's k_multiple.
-enum { K_BLOCK = 2048 };
+// Walks through the blocks of k.
+typedef struct {
+  int term;
+  int64_t first;
+} k_position;
+
+// k, all terms' together, is taken in blocks of the micro-kernel's k_block, the last a quarter more rather
+// than a small one of its own: so a block of packed columns and the rows it meets stay in cache, and sums of
+// long products (the head's input gradient adds up a whole vocabulary) are sums of short ones, which keeps
+// their rounding errors small.
+static int64_t next_k(const sw_gemm *g, const sw_microkernel *kernel, const k_position *at) {
+  int64_t left = -at->first;
+  for (int t = at->term; t < g->term_count; t++)
+    left += g->terms[t].k;
+  return left > kernel->k_block + kernel->k_block / 4 ? kernel->k_block : left;
+}
 
 // A piece of one term within a block of k.
 typedef struct {
@@ -175,12 +197,6 @@ typedef struct {
   int is_last;
 } k_block;
 
-// Walks through the blocks of k.
-typedef struct {
-  int term;
-  int64_t first;
-} k_position;
-
 static int stages_a(const sw_term *term, const sw_microkernel *kernel) {
   return term->a_transposed || term->k % kernel->k_multiple != 0;
 }
@@ -189,11 +205,14 @@ static int stages_a(const sw_term *term, const sw_microkernel *kernel) {
 static k_block next_block(const sw_gemm *g, const sw_microkernel *kernel, int64_t panels, k_position *at,
                           int64_t *used) {
   k_block block = {.count = 0};
-  int64_t room = K_BLOCK;
+  int64_t room = next_k(g, kernel, at);
   *used = 0;
   while (at->term < g->term_count && room > 0) {
     const sw_term *term = &g->terms[at->term];
-    const int64_t left = term->k - at->first, count = left < room ? left : room;
+    // A cut must fall between blocks of every storage format.
+    const int64_t left = term->k - at->first, count = left <= room ? left : room / 256 * 256;
+    if (count == 0)
+      break;
     k_piece *piece = &block.pieces[block.count++];
     *piece =
         (k_piece){.term = term, .k = {at->first, count, round_up(count, kernel->k_multiple)}, .staged = -1};
@@ -204,8 +223,7 @@ static k_block next_block(const sw_gemm *g, const sw_microkernel *kernel, int64_
       piece->staged = *used;
       *used += round_up(SW_MAX_TILE_ROWS * piece->k.padded * element_bytes(term->a.dtype), 64);
     }
-    // What is left must begin on a block of every storage format.
-    room = (room - count) / 256 * 256;
+    room -= count;
     at->first += count;
     if (at->first == term->k)
       *at = (k_position){at->term + 1, 0};
@@ -235,6 +253,8 @@ static int64_t sums_bytes(const sw_gemm *g, int64_t rows, int64_t panels, int se
   return several ? rows * panels * SW_PANEL * (arithmetic(g) == SW_F64 ? 8 : 4) : 0;
 }
 
+int64_t sw_gemm_k_block(sw_dtype dtype, sw_isa isa) { return sw_microkernel_for(dtype, isa).k_block; }
+
 int64_t sw_gemm_scratch_bytes(const sw_gemm *g, int64_t rows, int64_t columns, sw_isa isa) {
   if (uses_dots(g))
     return round_up((g->m * total_k(g) + DOT_SEGMENT) * 4, 64);
@@ -248,17 +268,40 @@ int64_t sw_gemm_scratch_bytes(const sw_gemm *g, int64_t rows, int64_t columns, s
 // One tile of sums: all pieces of a block, added to what earlier blocks left.
 static void run_tile(const k_block *block, const sw_microkernel *kernel, const char *scratch, int64_t m,
                      int rows, int64_t panel, int panels, void *sums, int64_t sums_stride, int accumulate) {
+  sw_stretch stretches[SW_MAX_TERMS];
   for (int i = 0; i < block->count; i++) {
     const k_piece *piece = &block->pieces[i];
     const sw_matrix *a = &piece->term->a;
-    const void *data = scratch + piece->staged;
-    int64_t stride = piece->k.padded;
-    if (piece->staged < 0) {
-      data = (const char *)a->data + (m * a->stride + piece->k.first) * element_bytes(a->dtype);
-      stride = a->stride;
+    const char *in_place = (const char *)a->data + (m * a->stride + piece->k.first) * element_bytes(a->dtype);
+    stretches[i] = (sw_stretch){.k = piece->k.padded,
+                                .a = piece->staged < 0 ? in_place : scratch + piece->staged,
+                                .lda = piece->staged < 0 ? a->stride : piece->k.padded,
+                                .b = scratch + piece->panels + panel * piece->panel_bytes,
+                                .panel_bytes = piece->panel_bytes};
+  }
+  kernel->run(stretches, block->count, rows, panels, sums, sums_stride, accumulate);
+}
+
+static void prefetch_row(const sw_matrix *matrix, int64_t row, int64_t first, int64_t count) {
+  const int64_t size = element_bytes(matrix->dtype);
+  const char *at = (const char *)matrix->data + (row * matrix->stride + first) * size;
+  for (int64_t byte = 0; byte < count * size; byte += 64)
+    __builtin_prefetch(at + byte, 0, 3);
+}
+
+// Asks for what rows [first, last) will read and write, columns [n0, n1), so that it is there when they are
+// reached: the processor itself does not foresee reads that go down fourteen rows at once.
+static void prefetch_rows(const sw_gemm *g, const k_block *block, int64_t first, int64_t last, int64_t n0,
+                          int64_t n1) {
+  for (int64_t m = first; m < last; m++) {
+    for (int i = 0; i < block->count; i++)
+      if (block->pieces[i].staged < 0)
+        prefetch_row(&block->pieces[i].term->a, m, block->pieces[i].k.first, block->pieces[i].k.count);
+    if (block->is_last && !g->c_transposed) {
+      prefetch_row(&g->c, m, n0, n1 - n0);
+      if (g->addend.data && g->addend.data != g->c.data)
+        prefetch_row(&g->addend, m, n0, n1 - n0);
     }
-    kernel->run(piece->k.padded, data, stride, rows, scratch + piece->panels + panel * piece->panel_bytes,
-                piece->panel_bytes, panels, sums, sums_stride, accumulate || i > 0);
   }
 }
 
@@ -282,7 +325,7 @@ void sw_gemm_tile(const sw_gemm *g, sw_isa isa, int64_t m0, int64_t m1, int64_t 
       sw_pack_b(block.pieces[i].term, kernel.packed, block.pieces[i].k, n0, n1,
                 (char *)scratch + block.pieces[i].panels, block.pieces[i].panel_bytes, rest);
     for (int64_t m = m0; m < m1; m += kernel.rows) {
-      const int rows = (int)(m1 - m < kernel.rows ? m1 - m : kernel.rows);
+      const int rows = (int)least(m1 - m, kernel.rows);
       for (int i = 0; i < block.count; i++)
         if (block.pieces[i].staged >= 0)
           sw_stage_a(block.pieces[i].term, m, rows, block.pieces[i].k,
@@ -291,6 +334,9 @@ void sw_gemm_tile(const sw_gemm *g, sw_isa isa, int64_t m0, int64_t m1, int64_t 
         const int taken = (int)(panels - p < kernel.panels ? panels - p : kernel.panels);
         const int64_t stride = (several ? panels : taken) * SW_PANEL;
         void *acc = several ? sums + ((m - m0) * stride + p * SW_PANEL) * sum_size : (char *)tile;
+        // A share of the next tile's rows with each pair of panels.
+        prefetch_rows(g, &block, least(m1, m + rows + rows * p / panels),
+                      least(m1, m + rows + rows * (p + taken) / panels), n0, n1);
         run_tile(&block, &kernel, scratch, m, rows, p, taken, acc, stride, !is_first);
         if (!is_last)
           continue;

@@ -14,24 +14,24 @@ typedef double double16 __attribute__((vector_size(128), aligned(8)));
 
 // Rows past m repeat row 0, so that the loop has no branch; their sums are not stored.
 #define PORTABLE_KERNEL(name, A, LOAD, REAL, VECTOR)                                                         \
-  SW_KERNEL static void name(int64_t k, const void *a, int64_t lda, int m, const void *b,                    \
-                             int64_t panel_bytes, int panels, void *sums, int64_t sums_stride,               \
-                             int accumulate) {                                                               \
-    (void)panel_bytes;                                                                                       \
+  SW_KERNEL static void name(const sw_stretch *stretches, int count, int m, int panels, void *sums,          \
+                             int64_t sums_stride, int accumulate) {                                          \
     (void)panels;                                                                                            \
-    const A *row[PORTABLE_ROWS];                                                                             \
-    for (int i = 0; i < PORTABLE_ROWS; i++)                                                                  \
-      row[i] = (const A *)a + (i < m ? i : 0) * lda;                                                         \
     VECTOR sum0 = {0}, sum1 = {0}, sum2 = {0}, sum3 = {0}, sum4 = {0}, sum5 = {0};                           \
-    const REAL *panel = b;                                                                                   \
-    for (int64_t p = 0; p < k; p++) {                                                                        \
-      VECTOR bv = *(const VECTOR *)(panel + p * SW_PANEL);                                                   \
-      sum0 += LOAD(row[0] + p) * bv;                                                                         \
-      sum1 += LOAD(row[1] + p) * bv;                                                                         \
-      sum2 += LOAD(row[2] + p) * bv;                                                                         \
-      sum3 += LOAD(row[3] + p) * bv;                                                                         \
-      sum4 += LOAD(row[4] + p) * bv;                                                                         \
-      sum5 += LOAD(row[5] + p) * bv;                                                                         \
+    for (const sw_stretch *s = stretches; s < stretches + count; s++) {                                      \
+      const A *row[PORTABLE_ROWS];                                                                           \
+      for (int i = 0; i < PORTABLE_ROWS; i++)                                                                \
+        row[i] = (const A *)s->a + (i < m ? i : 0) * s->lda;                                                 \
+      const REAL *panel = s->b;                                                                              \
+      for (int64_t p = 0; p < s->k; p++) {                                                                   \
+        VECTOR bv = *(const VECTOR *)(panel + p * SW_PANEL);                                                 \
+        sum0 += LOAD(row[0] + p) * bv;                                                                       \
+        sum1 += LOAD(row[1] + p) * bv;                                                                       \
+        sum2 += LOAD(row[2] + p) * bv;                                                                       \
+        sum3 += LOAD(row[3] + p) * bv;                                                                       \
+        sum4 += LOAD(row[4] + p) * bv;                                                                       \
+        sum5 += LOAD(row[5] + p) * bv;                                                                       \
+      }                                                                                                      \
     }                                                                                                        \
     const VECTOR sum[PORTABLE_ROWS] = {sum0, sum1, sum2, sum3, sum4, sum5};                                  \
     for (int i = 0; i < m; i++) {                                                                            \
@@ -53,19 +53,23 @@ enum { AVX512_ROWS = 14 };
 
 #define UNROLL _Pragma("clang loop unroll(full)")
 
-// One step of k for M rows and P panels; k counts floats, or pairs of bfloat16 (both are 32 bits of A).
-#define AVX512_TILE(name, ISA, ACCUMULATE)                                                                   \
+// The sums of M rows and P panels; a step of k is a float, or a pair of bfloat16 (both are 32 bits of A).
+#define AVX512_TILE(name, ISA, STEP, ACCUMULATE)                                                             \
   __attribute__((target(ISA), always_inline)) static inline void name(                                       \
-      const int M, const int P, int64_t k, const uint32_t *a, int64_t lda, const char *b,                    \
-      int64_t panel_bytes, float *sums, int64_t sums_stride, int accumulate) {                               \
+      const int M, const int P, const sw_stretch *stretches, int count, float *sums, int64_t sums_stride,    \
+      int accumulate) {                                                                                      \
     __m512 sum[AVX512_ROWS * SW_MAX_TILE_PANELS];                                                            \
     UNROLL for (int i = 0; i < M * P; i++) sum[i] = _mm512_setzero_ps();                                     \
-    for (int64_t p = 0; p < k; p++) {                                                                        \
-      __m512 panel[SW_MAX_TILE_PANELS];                                                                      \
-      UNROLL for (int j = 0; j < P; j++) panel[j] = _mm512_loadu_ps(b + j * panel_bytes + p * 64);           \
-      UNROLL for (int i = 0; i < M; i++) {                                                                   \
-        __m512i av = _mm512_set1_epi32((int)*(const uint32_t *)((const char *)a + i * lda + p * 4));         \
-        UNROLL for (int j = 0; j < P; j++) sum[i * P + j] = ACCUMULATE(sum[i * P + j], av, panel[j]);        \
+    for (const sw_stretch *s = stretches; s < stretches + count; s++) {                                      \
+      const char *a = s->a, *b = s->b;                                                                       \
+      const int64_t steps = s->k / STEP, row_bytes = s->lda * (4 / STEP), panel_bytes = s->panel_bytes;      \
+      for (int64_t p = 0; p < steps; p++) {                                                                  \
+        __m512 panel[SW_MAX_TILE_PANELS];                                                                    \
+        UNROLL for (int j = 0; j < P; j++) panel[j] = _mm512_loadu_ps(b + j * panel_bytes + p * 64);         \
+        UNROLL for (int i = 0; i < M; i++) {                                                                 \
+          __m512i av = _mm512_set1_epi32((int)*(const uint32_t *)(a + i * row_bytes + p * 4));               \
+          UNROLL for (int j = 0; j < P; j++) sum[i * P + j] = ACCUMULATE(sum[i * P + j], av, panel[j]);      \
+        }                                                                                                    \
       }                                                                                                      \
     }                                                                                                        \
     UNROLL for (int i = 0; i < M; i++) {                                                                     \
@@ -79,22 +83,21 @@ enum { AVX512_ROWS = 14 };
 
 #define FMA_F32(sum, av, bv) _mm512_fmadd_ps(_mm512_castsi512_ps(av), bv, sum)
 #define DOT_BF16(sum, av, bv) _mm512_dpbf16_ps(sum, (__m512bh)(av), (__m512bh)(bv))
-AVX512_TILE(tile_f32, "avx512f", FMA_F32)
-AVX512_TILE(tile_bf16, "avx512f,avx512bf16", DOT_BF16)
+AVX512_TILE(tile_f32, "avx512f", 1, FMA_F32)
+// k is even here: the driver pads an odd one.
+AVX512_TILE(tile_bf16, "avx512f,avx512bf16", 2, DOT_BF16)
 
 #define AVX512_ROW_CASE(tile, M)                                                                             \
   case M:                                                                                                    \
     if (panels == 2)                                                                                         \
-      tile(M, 2, steps, a, lda, b, panel_bytes, sums, sums_stride, accumulate);                              \
+      tile(M, 2, stretches, count, sums, sums_stride, accumulate);                                           \
     else                                                                                                     \
-      tile(M, 1, steps, a, lda, b, panel_bytes, sums, sums_stride, accumulate);                              \
+      tile(M, 1, stretches, count, sums, sums_stride, accumulate);                                           \
     break;
 
-#define AVX512_RUN(name, ISA, tile, STEPS, A)                                                                \
-  __attribute__((target(ISA))) static void name(int64_t k, const void *a, int64_t lda_elements, int m,       \
-                                                const void *b, int64_t panel_bytes, int panels, void *sums,  \
-                                                int64_t sums_stride, int accumulate) {                       \
-    const int64_t steps = STEPS, lda = lda_elements * (int64_t)sizeof(A);                                    \
+#define AVX512_RUN(name, ISA, tile)                                                                          \
+  __attribute__((target(ISA))) static void name(const sw_stretch *stretches, int count, int m, int panels,   \
+                                                void *sums, int64_t sums_stride, int accumulate) {           \
     switch (m) {                                                                                             \
       AVX512_ROW_CASE(tile, 1)                                                                               \
       AVX512_ROW_CASE(tile, 2)                                                                               \
@@ -113,9 +116,8 @@ AVX512_TILE(tile_bf16, "avx512f,avx512bf16", DOT_BF16)
     }                                                                                                        \
   }
 
-AVX512_RUN(run_avx512_f32, "avx512f", tile_f32, k, float)
-// k is even here: the driver pads an odd k (sw_gemm_tile).
-AVX512_RUN(run_avx512_bf16, "avx512f,avx512bf16", tile_bf16, k / 2, sw_bf16)
+AVX512_RUN(run_avx512_f32, "avx512f", tile_f32)
+AVX512_RUN(run_avx512_bf16, "avx512f,avx512bf16", tile_bf16)
 
 // MARK: AMX: 32 rows by two panels in four of the eight tiles; a tile row is 64 bytes. Sums are loaded before
 // rather than added after: the tiles have no addition.
@@ -143,9 +145,9 @@ __attribute__((target("amx-tile"))) static void configure_tiles(int upper, int l
 }
 
 // Tiles 0-3: sums (upper left, upper right, lower left, lower right); 4, 5: rows of A; 6, 7: panels of B.
-__attribute__((target("amx-tile,amx-bf16"))) static void
-run_amx_bf16(int64_t k, const void *a, int64_t lda, int m, const void *b, int64_t panel_bytes, int panels,
-             void *sums, int64_t sums_stride, int accumulate) {
+__attribute__((target("amx-tile,amx-bf16"))) static void run_amx_bf16(const sw_stretch *stretches, int count,
+                                                                      int m, int panels, void *sums,
+                                                                      int64_t sums_stride, int accumulate) {
   const int upper = m < 16 ? m : 16, lower = m - upper, right = panels == 2;
   configure_tiles(upper, lower);
   float *s0 = sums, *s1 = s0 + SW_PANEL, *s2 = s0 + 16 * sums_stride, *s3 = s2 + SW_PANEL;
@@ -163,20 +165,23 @@ run_amx_bf16(int64_t k, const void *a, int64_t lda, int m, const void *b, int64_
     if (lower > 0 && right)
       _tile_loadd(3, s3, row_bytes);
   }
-  const char *a0 = a, *a1 = a0 + 16 * lda * 2, *b0 = b, *b1 = b0 + panel_bytes;
-  for (int64_t p = 0; p < k; p += 32, a0 += 64, a1 += 64, b0 += 1024, b1 += 1024) {
-    _tile_loadd(4, a0, lda * 2);
-    _tile_loadd(6, b0, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    if (right) {
-      _tile_loadd(7, b1, 64);
-      _tile_dpbf16ps(1, 4, 7);
-    }
-    if (lower > 0) {
-      _tile_loadd(5, a1, lda * 2);
-      _tile_dpbf16ps(2, 5, 6);
-      if (right)
-        _tile_dpbf16ps(3, 5, 7);
+  for (const sw_stretch *s = stretches; s < stretches + count; s++) {
+    const int64_t a_bytes = s->lda * 2;
+    const char *a0 = s->a, *a1 = a0 + 16 * a_bytes, *b0 = s->b, *b1 = b0 + s->panel_bytes;
+    for (int64_t p = 0; p < s->k; p += 32, a0 += 64, a1 += 64, b0 += 1024, b1 += 1024) {
+      _tile_loadd(4, a0, a_bytes);
+      _tile_loadd(6, b0, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      if (right) {
+        _tile_loadd(7, b1, 64);
+        _tile_dpbf16ps(1, 4, 7);
+      }
+      if (lower > 0) {
+        _tile_loadd(5, a1, a_bytes);
+        _tile_dpbf16ps(2, 5, 6);
+        if (right)
+          _tile_dpbf16ps(3, 5, 7);
+      }
     }
   }
   _tile_stored(0, s0, row_bytes);
@@ -219,19 +224,19 @@ sw_isa sw_gemm_isa(sw_dtype dtype) {
 sw_microkernel sw_microkernel_for(sw_dtype dtype, sw_isa isa) {
 #if defined(__x86_64__)
   if (dtype == SW_BF16 && isa == SW_ISA_AMX)
-    return (sw_microkernel){32, 2, SW_BF16, 2, 32, run_amx_bf16};
+    return (sw_microkernel){32, 2, SW_BF16, 2, 32, 2048, run_amx_bf16};
   if (dtype == SW_BF16 && isa == SW_ISA_AVX512_BF16)
-    return (sw_microkernel){AVX512_ROWS, 2, SW_BF16, 2, 2, run_avx512_bf16};
+    return (sw_microkernel){AVX512_ROWS, 2, SW_BF16, 2, 2, 1024, run_avx512_bf16};
   if (dtype == SW_F32 && isa == SW_ISA_AVX512)
-    return (sw_microkernel){AVX512_ROWS, 2, SW_F32, 4, 1, run_avx512_f32};
+    return (sw_microkernel){AVX512_ROWS, 2, SW_F32, 4, 1, 512, run_avx512_f32};
 #endif
   switch (dtype) {
   case SW_F32:
-    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 4, 1, run_portable_f32};
+    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 4, 1, 1024, run_portable_f32};
   case SW_BF16:
     // Pairs, though this kernel needs none: rows of A are staged two at a time.
-    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 2, 2, run_portable_bf16};
+    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F32, 2, 2, 1024, run_portable_bf16};
   case SW_F64:
-    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F64, 8, 1, run_portable_f64};
+    return (sw_microkernel){PORTABLE_ROWS, 1, SW_F64, 8, 1, 1024, run_portable_f64};
   }
 }

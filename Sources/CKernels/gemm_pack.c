@@ -2,8 +2,10 @@
 #include "gemm_kernels.h"
 #include <string.h>
 
-// Weight rows are decoded in segments this long: a multiple of every format's block.
-enum { SEGMENT = 256 };
+// Rows of B are read so many at a time, in segments this long, a multiple of every format's block: long
+// enough to read files and activations in runs, and to write panels in runs; short enough for the first-level
+// cache.
+enum { GROUP = SW_PANEL, SEGMENT = 1024 };
 
 SW_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 SW_INLINE int64_t size_of(sw_dtype dtype) { return dtype == SW_F64 ? 8 : dtype == SW_F32 ? 4 : 2; }
@@ -34,8 +36,8 @@ void sw_widen(sw_dtype dtype, const void *x, int64_t count, float *out) {
 
 typedef struct {
   float decoded[SEGMENT];
-  double converted[SEGMENT]; // large enough for every packed type
-} segment_buffer;
+  char rows[GROUP * SEGMENT * sizeof(double)]; // a group's segments, of any packed type
+} pack_buffer;
 
 // Weights whose rows may be read where they lie.
 static int lies_packed(const sw_weight *w, sw_dtype packed) {
@@ -60,22 +62,22 @@ static void convert_weight(const sw_term *term, sw_dtype packed, int64_t row, in
     round_to_bf16(values, count, out);
 }
 
-// Elements [first, first + count) of row `row` of a (rows, columns) operand; returns where they lie. count is
-// at most SEGMENT and, for weights, first is a multiple of SEGMENT.
+// Elements [first, first + count) of row `row` of a (rows, columns) operand; returns where they lie: in `out`
+// or in place. count is at most SEGMENT and, for weights, first is a multiple of the format's block.
 static const void *read_segment(const sw_term *term, sw_dtype packed, int64_t row, int64_t first,
-                                int64_t count, segment_buffer *buffer) {
+                                int64_t count, float *decoded, void *out) {
   if (term->b_kind == SW_B_MATRIX || term->b_kind == SW_B_MATRIX_ROWS) {
     const char *at = (const char *)term->b.data + (row * term->b.stride + first) * size_of(term->b.dtype);
     if (term->b.dtype == packed)
       return at;
-    widen_bf16((const sw_bf16 *)at, count, buffer->decoded);
-    return buffer->decoded;
+    widen_bf16((const sw_bf16 *)at, count, out);
+    return out;
   }
   const sw_weight *w = &term->weight;
   if (lies_packed(w, packed) && w->interleaved_head == 0 && term->scale == 1)
     return (const char *)w->data + (row * w->columns + first) * size_of(packed);
-  convert_weight(term, packed, row, first, count, buffer->decoded, buffer->converted);
-  return buffer->converted;
+  convert_weight(term, packed, row, first, count, decoded, out);
+  return out;
 }
 
 // MARK: B from rows along n: 16 rows of the operand are the columns of a panel
@@ -145,7 +147,7 @@ static void interleave(const void *const rows[SW_PANEL], sw_dtype packed, int64_
 }
 
 static void pack_rows_as_columns(const sw_term *term, sw_dtype packed, sw_k_range k, int64_t n0, int64_t n1,
-                                 char *panels, int64_t panel_bytes, segment_buffer *buffers) {
+                                 char *panels, int64_t panel_bytes, pack_buffer *buffer) {
   const int64_t size = size_of(packed);
   for (int64_t n = n0; n < n1; n += SW_PANEL, panels += panel_bytes) {
     const int columns = (int)least(SW_PANEL, n1 - n);
@@ -153,17 +155,18 @@ static void pack_rows_as_columns(const sw_term *term, sw_dtype packed, sw_k_rang
       const int64_t padded = least(SEGMENT, k.padded - at), count = least(padded, k.count - at);
       const void *rows[SW_PANEL];
       for (int j = 0; j < SW_PANEL; j++) {
-        rows[j] = buffers[j].converted;
+        char *own = buffer->rows + j * padded * size;
+        rows[j] = own;
         if (j >= columns) {
-          memset(buffers[j].converted, 0, (size_t)(padded * size));
+          memset(own, 0, (size_t)(padded * size));
           continue;
         }
-        const void *segment = read_segment(term, packed, n + j, k.first + at, count, &buffers[j]);
+        const void *segment = read_segment(term, packed, n + j, k.first + at, count, buffer->decoded, own);
         if (count == padded) {
           rows[j] = segment;
         } else {
-          memmove(buffers[j].converted, segment, (size_t)(count * size));
-          memset((char *)buffers[j].converted + count * size, 0, (size_t)((padded - count) * size));
+          memmove(own, segment, (size_t)(count * size));
+          memset(own + count * size, 0, (size_t)((padded - count) * size));
         }
       }
       interleave(rows, packed, padded, panels + at * SW_PANEL * size);
@@ -173,50 +176,85 @@ static void pack_rows_as_columns(const sw_term *term, sw_dtype packed, sw_k_rang
 
 // MARK: B from rows along k: a row of the operand is a row of the panels
 
-// Two rows of bfloat16, `columns` long, as words of the panels: the first row in the low halves, the second
-// in the high ones. Panels are filled up with zeros.
-SW_KERNEL static void spread_pair(const sw_bf16 *first, const sw_bf16 *second, int64_t columns, char *out,
-                                  int64_t panel_bytes) {
-  for (; columns >= SW_PANEL; columns -= SW_PANEL, first += SW_PANEL, second += SW_PANEL, out += panel_bytes)
-    for (int j = 0; j < SW_PANEL; j++)
-      ((uint32_t *)out)[j] = (uint32_t)first[j] | (uint32_t)second[j] << 16;
-  for (int j = 0; j < SW_PANEL && columns > 0; j++)
-    ((uint32_t *)out)[j] = j < columns ? (uint32_t)first[j] | (uint32_t)second[j] << 16 : 0;
+// Words of two rows of bfloat16: the first row in the low halves, the second in the high ones.
+SW_INLINE void zip(const sw_bf16 *first, const sw_bf16 *second, int columns, uint32_t *out) {
+  for (int j = 0; j < columns; j++)
+    out[j] = (uint32_t)first[j] | (uint32_t)second[j] << 16;
 }
 
-// One row of floats or doubles, spread over the panels.
-static void spread_row(const char *row, int64_t size, int64_t columns, char *out, int64_t panel_bytes) {
-  for (int64_t j = 0; j < columns; j += SW_PANEL, out += panel_bytes) {
-    const int64_t count = least(SW_PANEL, columns - j);
-    memcpy(out, row + j * size, (size_t)(count * size));
-    memset(out + count * size, 0, (size_t)((SW_PANEL - count) * size));
-  }
-}
-
-static void pack_rows_along_k(const sw_term *term, sw_dtype packed, sw_k_range k, int64_t n0, int64_t n1,
-                              char *panels, int64_t panel_bytes, segment_buffer *buffers) {
-  const int step = packed == SW_BF16 ? 2 : 1;
-  const int64_t size = size_of(packed);
-  static const double zeros[SEGMENT] = {0};
-  // Weights are decoded from a block's start; the panels then begin `skip` elements into the segment.
-  const int64_t aligned = term->b_kind == SW_B_WEIGHT ? n0 / SEGMENT * SEGMENT : n0;
-  for (int64_t n = aligned; n < n1; n += SEGMENT) {
-    const int64_t count = least(SEGMENT, n1 - n), skip = n < n0 ? n0 - n : 0;
-    char *out = panels + (n + skip - n0) / SW_PANEL * panel_bytes;
-    for (int64_t at = 0; at < k.padded; at += step) {
-      const void *rows[2] = {zeros, zeros};
-      for (int i = 0; i < step && at + i < k.count; i++)
-        rows[i] =
-            (const char *)read_segment(term, packed, k.first + at + i, n, count, &buffers[i]) + skip * size;
-      if (packed == SW_BF16)
-        spread_pair(rows[0], rows[1], count - skip, out + at * SW_PANEL * size, panel_bytes);
-      else
-        spread_row(rows[0], size, count - skip, out + at * SW_PANEL * size, panel_bytes);
+// `count` rows of bfloat16, an even number, become count / 2 words of each of the panels. Panels are filled
+// up with zeros.
+SW_KERNEL static void spread_pairs(const sw_bf16 *const rows[GROUP], int count, int64_t columns, char *out,
+                                   int64_t panel_bytes) {
+  for (int64_t first = 0; first < columns; first += SW_PANEL, out += panel_bytes) {
+    uint32_t *words = (uint32_t *)out;
+    const int left = (int)least(SW_PANEL, columns - first);
+    for (int i = 0; i < count; i += 2, words += SW_PANEL) {
+      if (left == SW_PANEL) {
+        zip(rows[i] + first, rows[i + 1] + first, SW_PANEL, words);
+      } else {
+        memset(words, 0, SW_PANEL * sizeof(uint32_t));
+        zip(rows[i] + first, rows[i + 1] + first, left, words);
+      }
     }
   }
 }
 
-int64_t sw_pack_scratch_bytes(void) { return SW_PANEL * sizeof(segment_buffer); }
+// `count` rows of floats or doubles, spread over the panels.
+static void spread_rows(const char *const rows[GROUP], int count, int64_t size, int64_t columns, char *out,
+                        int64_t panel_bytes) {
+  for (int64_t first = 0; first < columns; first += SW_PANEL, out += panel_bytes) {
+    char *line = out;
+    const int64_t left = least(SW_PANEL, columns - first);
+    for (int i = 0; i < count; i++, line += SW_PANEL * size) {
+      memcpy(line, rows[i] + first * size, (size_t)(left * size));
+      memset(line + left * size, 0, (size_t)((SW_PANEL - left) * size));
+    }
+  }
+}
+
+// Asks for the group of rows after the one at `k`: the rows lie too far apart for the processor to foresee
+// them.
+static void prefetch_group(const sw_term *term, int64_t k, int64_t end, int64_t first, int64_t count) {
+  const int64_t size = size_of(term->b.dtype);
+  for (int64_t row = k + GROUP; row < least(end, k + 2 * GROUP); row++) {
+    const char *at = (const char *)term->b.data + (row * term->b.stride + first) * size;
+    for (int64_t byte = 0; byte < count * size; byte += 64)
+      __builtin_prefetch(at + byte, 0, 3);
+  }
+}
+
+static void pack_rows_along_k(const sw_term *term, sw_dtype packed, sw_k_range k, int64_t n0, int64_t n1,
+                              char *panels, int64_t panel_bytes, pack_buffer *buffer) {
+  const int64_t size = size_of(packed);
+  static const double zeros[SEGMENT] = {0};
+  // Weights are decoded from a block's start; the panels then begin `skip` elements into the segment.
+  const int64_t block = term->b_kind == SW_B_WEIGHT ? sw_weight_block(term->weight.format) : 1;
+  for (int64_t n = n0 / block * block; n < n1; n += SEGMENT) {
+    const int64_t columns = least(SEGMENT, n1 - n), skip = n < n0 ? n0 - n : 0;
+    char *out = panels + (n + skip - n0) / SW_PANEL * panel_bytes;
+    for (int64_t at = 0; at < k.padded; at += GROUP) {
+      const int count = (int)least(GROUP, k.padded - at);
+      if (term->b_kind == SW_B_MATRIX)
+        prefetch_group(term, k.first + at, k.first + k.count, n, columns);
+      const char *rows[GROUP];
+      for (int i = 0; i < count; i++) {
+        rows[i] = (const char *)zeros;
+        if (at + i < k.count)
+          rows[i] = (const char *)read_segment(term, packed, k.first + at + i, n, columns, buffer->decoded,
+                                               buffer->rows + i * SEGMENT * size) +
+                    skip * size;
+      }
+      if (packed == SW_BF16)
+        spread_pairs((const sw_bf16 *const *)rows, count, columns - skip, out + at * SW_PANEL * size,
+                     panel_bytes);
+      else
+        spread_rows(rows, count, size, columns - skip, out + at * SW_PANEL * size, panel_bytes);
+    }
+  }
+}
+
+int64_t sw_pack_scratch_bytes(void) { return sizeof(pack_buffer); }
 
 void sw_pack_b(const sw_term *term, sw_dtype packed, sw_k_range k, int64_t n0, int64_t n1, void *panels,
                int64_t panel_bytes, void *scratch) {
@@ -246,8 +284,9 @@ static void stage_words(const char *a, int64_t stride, sw_dtype dtype, int rows,
       if (row >= k.count)
         memset(words[j], 0, sizeof words[j]);
       else if (dtype == SW_BF16)
-        spread_pair((const sw_bf16 *)line, row + 1 < k.count ? (const sw_bf16 *)line + stride : zeros, rows,
-                    (char *)words[j], 0);
+        spread_pairs((const sw_bf16 *const[]){(const sw_bf16 *)line,
+                                              row + 1 < k.count ? (const sw_bf16 *)line + stride : zeros},
+                     2, rows, (char *)words[j], 0);
       else
         memcpy(words[j], line, (size_t)rows * sizeof(float));
     }

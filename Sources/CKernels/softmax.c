@@ -35,24 +35,21 @@ SW_INLINE real TYPED(cap_slope)(real z, real soft_cap) {
   return soft_cap > 0 ? 1 - (z / soft_cap) * (z / soft_cap) : 1;
 }
 
-// log(sum exp(z * multiplier)) in one pass over memory: the sum so far is relative to the greatest value so
-// far (Milakov & Gimelshein, arXiv:1805.02867), which changes at most once per tile.
+// log(sum exp(z * multiplier)), read from memory once (tiles stay in cache): the sum so far is relative to
+// the greatest value so far (Milakov & Gimelshein, arXiv:1805.02867), which changes at most once per tile.
 SW_INLINE real TYPED(logsumexp)(const stored *x, int64_t count, real soft_cap, real multiplier) {
   SW_SUM_IN_LANES
   enum { TILE = 512 };
   real greatest = (real)-1e30, sum = 0;
   for (int64_t first = 0; first < count; first += TILE) {
     int64_t length = count - first < TILE ? count - first : TILE;
-    real tile[TILE], previous = greatest, tile_sum = 0;
+    real previous = greatest, tile_sum = 0;
     SW_VECTOR
-    for (int64_t c = 0; c < length; c++)
-      tile[c] = TYPED(cap)(sw_load(&x[first + c]), soft_cap) * multiplier;
+    for (int64_t c = first; c < first + length; c++)
+      greatest = sw_max(greatest, TYPED(cap)(sw_load(&x[c]), soft_cap) * multiplier);
     SW_VECTOR
-    for (int64_t c = 0; c < length; c++)
-      greatest = sw_max(greatest, tile[c]);
-    SW_VECTOR
-    for (int64_t c = 0; c < length; c++)
-      tile_sum += sw_exp(tile[c] - greatest);
+    for (int64_t c = first; c < first + length; c++)
+      tile_sum += sw_exp(TYPED(cap)(sw_load(&x[c]), soft_cap) * multiplier - greatest);
     sum = sum * sw_exp(previous - greatest) + tile_sum;
   }
   return greatest + sw_log(sum);

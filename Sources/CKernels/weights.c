@@ -159,13 +159,20 @@ SW_INLINE void decode_q6_K(const uint8_t *restrict block, float *restrict out) {
   }
 }
 
+// Rows are decoded one after the other, in whole or in part, so the same blocks of a row further down are
+// asked for.
+enum { ROWS_AHEAD = 8 };
+
 // Whole blocks go straight to `out`, the first elements of a last one through a buffer.
 #define DECODE_BLOCKS(decode, elements, bytes)                                                               \
   do {                                                                                                       \
     const uint8_t *block = (const uint8_t *)weight->data + (at / (elements)) * (bytes);                      \
     int64_t whole = count / (elements), rest = count % (elements);                                           \
-    for (int64_t b = 0; b < whole; b++)                                                                      \
+    int64_t ahead = ROWS_AHEAD * (weight->columns / (elements)) * (bytes);                                   \
+    for (int64_t b = 0; b < whole; b++) {                                                                    \
+      __builtin_prefetch(block + b * (bytes) + ahead);                                                       \
       decode(block + b * (bytes), out + b * (elements));                                                     \
+    }                                                                                                        \
     if (rest) {                                                                                              \
       float buffer[elements];                                                                                \
       decode(block + whole * (bytes), buffer);                                                               \
@@ -241,6 +248,27 @@ SW_INLINE int64_t file_row(const sw_weight *weight, int64_t row) {
     return row;
   int64_t within = row % head, half = head / 2;
   return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
+}
+
+int64_t sw_weight_block(sw_format format) {
+  switch (format) {
+  case SW_W_F32:
+  case SW_W_F16:
+  case SW_W_BF16:
+  case SW_W_INT8:
+  case SW_W_NF4: // a block may begin anywhere in a row
+    return 1;
+  case SW_W_Q4_0:
+  case SW_W_Q4_1:
+  case SW_W_Q5_0:
+  case SW_W_Q5_1:
+  case SW_W_Q8_0:
+    return 32;
+  case SW_W_Q4_K:
+  case SW_W_Q5_K:
+  case SW_W_Q6_K:
+    return 256;
+  }
 }
 
 SW_KERNEL void sw_weight_decode(const sw_weight *weight, int64_t row, int64_t first, int64_t count,

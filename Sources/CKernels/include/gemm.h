@@ -48,6 +48,9 @@ typedef enum : int32_t { SW_ISA_PORTABLE = 0, SW_ISA_AVX512, SW_ISA_AVX512_BF16,
 // The best instruction set of this machine for `dtype`. AMX state is asked of the kernel on first use.
 sw_isa sw_gemm_isa(sw_dtype dtype);
 
+// k is taken in blocks of about this (a quarter more at most), whose columns of B are packed at once.
+int64_t sw_gemm_k_block(sw_dtype dtype, sw_isa isa);
+
 // Computes rows [m0, m1) and columns [n0, n1) of C; n0 is a multiple of 16. `scratch` holds at least
 // sw_gemm_scratch_bytes(g, m1 - m0, n1 - n0, isa) bytes, 64-byte aligned, and belongs to the calling thread.
 void sw_gemm_tile(const sw_gemm *g, sw_isa isa, int64_t m0, int64_t m1, int64_t n0, int64_t n1,

@@ -41,6 +41,9 @@ typedef struct {
   const float *row_scale; // [rows]
 } sw_weight;
 
-// Writes elements [first, first + count) of row `row` to `out` as float. `first` is a multiple of 32 (256 for
-// K-quants) or 0, count is arbitrary within the row.
+// Elements of a block, at whose start decoding has to begin.
+int64_t sw_weight_block(sw_format format);
+
+// Writes elements [first, first + count) of row `row` to `out` as float. `first` is a multiple of
+// sw_weight_block, count is arbitrary within the row.
 void sw_weight_decode(const sw_weight *weight, int64_t row, int64_t first, int64_t count, float *out);

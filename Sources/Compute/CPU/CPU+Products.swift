@@ -14,17 +14,18 @@ extension CPU {
   }
 
   /// Packed columns of one tile should stay in a core's second-level cache.
-  private static let packedBytes = 512 << 10
+  private static let packedBytes = 640 << 10
 
   private func tiling(_ product: MatrixProduct, _ g: inout sw_gemm) -> Tiling {
     let left = product.terms[0].left
     let isa = sw_gemm_isa(left.dtype.kernel)
     let (m, n) = (product.m, product.n)
     let k = product.terms.reduce(0) { $0 + product.k($1) }
+    let packedRows = min(k, Int(sw_gemm_k_block(left.dtype.kernel, isa)))
     // Two panels feed one register tile. Quantised columns are decoded by whole blocks.
     let unit = product.terms.contains(where: \.decodesLongBlocks) ? 256 : 32
     let units = (n + unit - 1) / unit
-    let most = max(1, Self.packedBytes / (min(k, 2048) * left.dtype.size * unit))
+    let most = max(1, Self.packedBytes / (packedRows * left.dtype.size * unit))
     let enough = (units + most - 1) / most
     let columnTiles = min(units, (enough + threads - 1) / threads * threads)
     let columnsEach = (units + columnTiles - 1) / columnTiles * unit
