@@ -81,7 +81,8 @@ struct BenchTrain: ReportingCommand {
         "tok_s": .double(Double(batchSize.value * gradientAccumulation.value * maxSeqLength.value) / median),
         "first_step_s": .double(seconds[0]),
         "first_from_start_s": .double(firstStep), "planned_mb": .int(report.memory.total >> 20),
-        "rss_mb": .int(report.peakResident >> 20), "loss": .double(report.loss),
+        "rss_mb": .int(report.peakResident >> 20),
+        "device_mb": report.peakDevice.map { .int($0 >> 20) } ?? nil, "loss": .double(report.loss),
         "operations": profile ? .array(operations) : nil,
       ]).text(.spaced))
   }

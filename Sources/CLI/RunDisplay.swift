@@ -67,7 +67,8 @@ final class RunDisplay: @unchecked Sendable {
       note(
         "\(counted(report.steps, "step")) in \(clockText(report.seconds)), "
           + "\(Int(Double(report.tokens) / max(report.seconds, 1e-9))) tokens/s; "
-          + "\(report.memory.total.megabytes) planned, \(report.peakResident.megabytes) resident at most")
+          + "\(report.memory.total.megabytes) planned, \(report.peakResident.megabytes) resident at most"
+          + (report.peakDevice.map { ", \($0.megabytes) on the GPU" } ?? ""))
       note("Saved in \(outputFolder)")
       if isWholeModel, !FileManager.default.fileExists(atPath: outputFolder + "/tokenizer.json") {
         note("To use it, put the original model's tokenizer.json there; a GGUF file does not hold it.")
@@ -113,6 +114,7 @@ extension TrainingEvent {
         "event": "ended", "steps": .int(report.steps), "seconds": .double(report.seconds),
         "tokens": .int(report.tokens), "loss": .double(report.loss), "memory": report.memory.json,
         "peak_resident": .int(report.peakResident),
+        "peak_device": report.peakDevice.map { .int($0) } ?? nil,
       ]
     }
   }

@@ -115,15 +115,16 @@ public struct Decoder {
 
   // MARK: Head
 
-  /// Bytes of logits that exist at once; all of them would be (T, vocabulary).
-  private static let logitBytes = 96 << 20
+  /// Bytes of logits that exist at once; all of them would be (T, vocabulary). A GPU needs some hundred rows to be
+  /// busy.
+  private static func logitBytes(_ s: Step) -> Int { (s.backend.hasHostMemory ? 96 : 320) << 20 }
 
   /// Calls `body` for chunks of rows small enough that their logits fit `logitBytes`.
   private func forEachHeadChunk(
     _ hidden: Linear.Operand, _ s: Step, _ body: (Range<Int>, Linear.Operand) -> Void
   ) {
     let count = hidden.main.rows
-    let most = max(1, Self.logitBytes / (spec.vocabularySize * hidden.main.dtype.arithmetic.size))
+    let most = max(1, Self.logitBytes(s) / (spec.vocabularySize * hidden.main.dtype.arithmetic.size))
     let chunks = (count + most - 1) / most
     let size = (count + chunks - 1) / chunks
     for start in stride(from: 0, to: count, by: size) {

@@ -43,6 +43,8 @@ public final class CPU: Backend {
 
   public var availableMemory: Int? { ProcessMemory.available }
 
+  public var peakAllocatedBytes: Int? { nil }
+
   public var hasHostMemory: Bool { true }
 
   public func write(

@@ -67,7 +67,7 @@ public final class CUDA: Backend {
 
   /// Bytes allocated now, and at most so far.
   public var allocatedBytes: Int { ledger.now }
-  public var peakAllocatedBytes: Int { ledger.peak }
+  public var peakAllocatedBytes: Int? { ledger.peak }
 
   /// - Throws: `.outOfMemory`, saying how much there is.
   public func allocate(bytes: Int) throws(SwiftletError) -> Buffer {

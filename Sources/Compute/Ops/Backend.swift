@@ -20,6 +20,9 @@ public protocol Backend: AnyObject {
   /// Bytes that this backend has allocated and may still allocate; nil when the system does not say.
   var availableMemory: Int? { get }
 
+  /// The most bytes of the device's memory that were allocated at once; nil where it is the host's.
+  var peakAllocatedBytes: Int? { get }
+
   /// Whether that memory is the host's own, so that the host may read and write it while no operation runs.
   var hasHostMemory: Bool { get }
 

@@ -5,7 +5,7 @@ extension OpCase {
   static var elementwiseCases: [OpCase] {
     [
       add(1, 1), add(7, 33), add(300, 257), add(9, 64, inPlace: true), convert(1, 1), convert(6, 77),
-      convert(260, 300), zero(1, 1), zero(5, 33), zero(260, 300), columnSum(1, 1), columnSum(64, 7),
+      convert(260, 300), convert(6, 77, isDouble: true), zero(1, 1), zero(5, 33), zero(260, 300), columnSum(1, 1), columnSum(64, 7),
       columnSum(300, 270), dropout(0.1, 1, 1), dropout(0.5, 6, 301), dropout(0, 3, 64),
       dropout(0.05, 260, 300), dropout(0.9, 4, 512, inPlace: true),
     ]
@@ -22,16 +22,17 @@ extension OpCase {
       reference: { v in ["y": Matrix(rows, columns) { (v.a[$0, $1] + v.b[$0, $1]).stored }] })
   }
 
-  /// To every dtype, with every kind of number.
-  static func convert(_ rows: Int, _ columns: Int) -> OpCase {
+  /// To every dtype but f64, or from f64 to itself and the others, with every kind of number.
+  static func convert(_ rows: Int, _ columns: Int, isDouble: Bool = false) -> OpCase {
     // Ties between two bfloat16s and next to them, the ends of the range, and what is no number.
     let special: [Double] = [
       1 + 0x1p-8, 1 + 0x3p-8, 1 + 0x1p-8 + 0x1p-23, -1 - 0x1p-8, 0, -0.0, .infinity, -.infinity, .nan,
       0x1p-126, 0x1p-133, 0x1.8p-133, 0x1.FFp127, 3.4e38, -3.4e38, 1 + 0x1p-24, 1 + 0x3p-24,
     ]
-    let all: [DType] = [.f32, .bf16, .f64]
+    let all: [DType] = isDouble ? [.f64] : [.f32, .bf16]
     return OpCase(
-      name: "convert (\(rows), \(columns))",
+      name: "convert (\(rows), \(columns))\(isDouble ? " to double" : "")",
+      dtypes: isDouble ? [.f64] : [.f32, .bf16, .f64],
       operands: [
         Operand(
           name: "x", rows: rows, columns: columns, element: .activation,

@@ -13,6 +13,7 @@ public final class Trainer {
   public let parameters: Parameters
   private let data: BatchPlan
   private let evaluation: BatchPlan?
+  private let backend: any Backend
   private let saveModel: (_ folder: String) throws -> Void
   private let optimizer: Optimizer
   private let runner: StepRunner
@@ -48,6 +49,7 @@ public final class Trainer {
     self.data = data
     self.evaluation = evaluation
     self.saveModel = saveModel
+    self.backend = backend
     optimizer = try Optimizer(settings.optimizer, for: parameters, on: backend)
     let fixed = Self.memory(model, parameters, optimizer)
     runner = try StepRunner(
@@ -120,7 +122,8 @@ public final class Trainer {
     let result = RunReport(
       steps: step, seconds: (clock.now - start).seconds, tokens: tokensSeen - firstTokens,
       loss: losses.reduce(0, +) / Double(losses.count), evaluation: lastEvaluation,
-      memory: outline.memory, peakResident: ProcessMemory.peakResident)
+      memory: outline.memory, peakResident: ProcessMemory.peakResident,
+      peakDevice: backend.peakAllocatedBytes)
     try finish(result)
     try report(.ended(result))
     return result

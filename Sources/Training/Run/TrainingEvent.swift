@@ -84,4 +84,6 @@ public struct RunReport: Sendable {
   public var memory: MemoryOutline
   /// The most bytes that the process had in memory, by the system's count.
   public var peakResident: Int
+  /// The most bytes of the device's memory at once; nil where it is the host's.
+  public var peakDevice: Int?
 }
