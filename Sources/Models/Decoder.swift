@@ -14,13 +14,17 @@ public struct Decoder {
   public var head: Linear
   /// Memory of norms and biases.
   private let vectors: [Buffer]
+  /// Where everything lies.
+  let backend: any Backend
   /// What is trained: a tensor does not keep its memory alive.
   var parameters: Parameters?
 
   public init(
-    spec: ModelSpec, embedding: Weight, blocks: [Block], finalNorm: Norm, head: Linear, vectors: [Buffer]
+    spec: ModelSpec, embedding: Weight, blocks: [Block], finalNorm: Norm, head: Linear, vectors: [Buffer],
+    backend: any Backend
   ) {
     self.vectors = vectors
+    self.backend = backend
     self.spec = spec
     self.embedding = embedding
     self.blocks = blocks

@@ -81,7 +81,8 @@ public struct AdapterFolder: Sendable {
     // Beside an adapter of the head, PEFT saves the head.
     if model.head.down != nil, let head = stored.removeValue(forKey: AdapterKey.whole(.head)) {
       let weight = model.head.parts[0].weight
-      model.head.parts[0].weight = try checked(head, shape: [weight.rows, weight.columns]).weight()
+      let saved = try checked(head, shape: [weight.rows, weight.columns]).weight()
+      model.head.parts[0].weight = try model.backend.place(saved, as: nil)
     }
     // In the file's order.
     if let name = file.names.first(where: { stored[AdapterKey.canonical($0)] != nil }) {

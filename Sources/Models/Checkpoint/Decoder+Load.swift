@@ -49,7 +49,7 @@ extension Decoder {
     progress(spec.layers + 1, spec.layers + 1)
     self.init(
       spec: spec, embedding: embedding, blocks: blocks, finalNorm: finalNorm,
-      head: Linear([Linear.Part(name: "lm_head", weight: head)]), vectors: loader.vectors)
+      head: Linear([Linear.Part(name: "lm_head", weight: head)]), vectors: loader.vectors, backend: backend)
   }
 }
 

@@ -17,7 +17,7 @@ public enum CheckpointPrecision: String, Sendable, CaseIterable {
 
 extension Decoder {
   /// Writes the model as a Hugging Face folder: weights with adapters merged in, config.json and, when `source` is
-  /// a folder, copies of its tokenizer's files. One row is in memory at a time.
+  /// a folder, copies of its tokenizer's files. Some rows are in memory at a time.
   ///
   /// A GGUF file has no tokenizer.json to copy: whoever loads the folder needs the tokenizer from elsewhere.
   ///
@@ -39,7 +39,7 @@ extension Decoder {
     let writer = try SafetensorsFolderWriter(folder: folder, tensors: entries, maximumShard: maximumShard)
     for ((_, site), entry) in zip(tensors, entries) {
       let file = writer.writer(of: entry.name)
-      try forEachRow(of: site) { row throws(SwiftletError) in try file.append(row.span, to: entry.name) }
+      try forEachPiece(of: site) { rows throws(SwiftletError) in try file.append(rows.span, to: entry.name) }
     }
     try writer.finish()
     if case .folder(let source, _) = source { try Self.copyTokenizer(from: source.path, to: folder) }
@@ -66,21 +66,24 @@ extension Decoder {
     return .object(config)
   }
 
-  /// Calls `body` with each row of a tensor.
-  private func forEachRow(
-    of site: TensorSite, _ body: (UnsafeMutableBufferPointer<Float>) throws(SwiftletError) -> Void
+  /// Elements of the rows that are in memory at a time.
+  private static let pieceElements = 1 << 22
+
+  /// Calls `body` with all rows of a tensor, some at a time.
+  private func forEachPiece(
+    of site: TensorSite, _ body: ([Float]) throws(SwiftletError) -> Void
   ) throws(SwiftletError) {
     let (rows, columns) = shape(of: site)
-    let buffer = try Buffer(count: columns * MemoryLayout<Float>.size)
-    let row = UnsafeMutableBufferPointer<Float>(start: buffer.pointer(), count: columns)
-    for index in 0..<rows {
+    let size = max(1, Self.pieceElements / columns)
+    for start in stride(from: 0, to: rows, by: size) {
+      let range = start..<min(rows, start + size)
       switch site {
-      case .embedding: embedding.decode(row: index, into: buffer.pointer())
-      case .weight(let path, let part): self[keyPath: path].decodeMerged(part, row: index, into: row)
-      case .bias(let path, let part): row.copy(self[keyPath: path].parts[part].bias)
-      case .norm(let path): row.copy(self[keyPath: path].weight)
+      case .embedding: try body(embedding.rows(range, on: backend))
+      case .weight(let path, let part): try body(self[keyPath: path].mergedRows(range, of: part, on: backend))
+      case .bias(let path, let part):
+        if let bias = self[keyPath: path].parts[part].bias { try body(bias.read(on: backend)) }
+      case .norm(let path): try body(self[keyPath: path].weight.read(on: backend))
       }
-      try body(row)
     }
   }
 
@@ -98,26 +101,21 @@ extension Decoder {
 }
 
 extension Linear {
-  /// Row `row` of W + scale B A of one part.
-  fileprivate func decodeMerged(_ part: Int, row: Int, into out: UnsafeMutableBufferPointer<Float>) {
-    guard let start = out.baseAddress else { return }
-    parts[part].weight.decode(row: row, into: start)
-    guard let adapter = parts[part].adapter, let down else { return }
+  /// Rows of W + scale B A of one part.
+  fileprivate func mergedRows(
+    _ range: Range<Int>, of part: Int, on backend: any Backend
+  ) throws(SwiftletError) -> [Float] {
+    var rows = try parts[part].weight.rows(range, on: backend)
+    guard let adapter = parts[part].adapter, let down else { return rows }
+    let b = try adapter.up.rows(range, on: backend)
+    let a = try down.weight.rows(adapter.columns, on: backend)
     let rank = adapter.columns.count
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: rank + out.count) { scratch in
-      guard let b = scratch.baseAddress else { return }
-      let a = b + rank
-      adapter.up.decode(row: row, into: b)
-      for (index, downRow) in adapter.columns.enumerated() {
-        down.weight.decode(row: downRow, into: a)
-        for column in out.indices { out[column] += adapter.scale * b[index] * a[column] }
+    for row in 0..<range.count {
+      for index in 0..<rank {
+        let factor = adapter.scale * b[row * rank + index]
+        for column in 0..<inputs { rows[row * inputs + column] += factor * a[index * inputs + column] }
       }
     }
-  }
-}
-
-extension UnsafeMutableBufferPointer<Float> {
-  fileprivate func copy(_ vector: Tensor?) {
-    if let vector { _ = update(fromContentsOf: vector.hostFloats) }
+    return rows
   }
 }

@@ -5,7 +5,8 @@ extension OpCase {
   static var elementwiseCases: [OpCase] {
     [
       add(1, 1), add(7, 33), add(300, 257), add(9, 64, inPlace: true), convert(1, 1), convert(6, 77),
-      convert(260, 300), convert(6, 77, isDouble: true), zero(1, 1), zero(5, 33), zero(260, 300), columnSum(1, 1), columnSum(64, 7),
+      convert(260, 300), convert(6, 77, isDouble: true), zero(1, 1), zero(5, 33), zero(260, 300),
+      columnSum(1, 1), columnSum(64, 7),
       columnSum(300, 270), dropout(0.1, 1, 1), dropout(0.5, 6, 301), dropout(0, 3, 64),
       dropout(0.05, 260, 300), dropout(0.9, 4, 512, inPlace: true),
     ]
