@@ -9,6 +9,12 @@ static const char common[] = {
 static const char weights[] = {
 #embed "cuda/weights.cuh"
 , 0};
+static const char attention[] = {
+#embed "cuda/attention.cu"
+, 0};
+static const char attention_layout[] = {
+#embed "cuda/attention_layout.cu"
+, 0};
 static const char cross_entropy[] = {
 #embed "cuda/cross_entropy.cu"
 , 0};
@@ -46,6 +52,8 @@ static const struct {
 } sources[] = {
     {"common", common},
     {"weights", weights},
+    {"attention", attention},
+    {"attention_layout", attention_layout},
     {"cross_entropy", cross_entropy},
     {"dequantize", dequantize},
     {"dropout", dropout},

@@ -45,7 +45,8 @@ extension CPU {
 }
 
 extension Attention {
-  fileprivate var kernel: sw_attention {
+  /// The operation as kernels take it.
+  var kernel: sw_attention {
     var a = sw_attention()
     a.q = q.matrix
     a.k = k.matrix

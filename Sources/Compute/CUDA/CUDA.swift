@@ -16,6 +16,8 @@ public final class CUDA: Backend {
   private(set) var failure: SwiftletError?
   private let ledger = Ledger()
   private var stage: UploadStage?
+  /// nil where there is no cuDNN.
+  private(set) lazy var fusedAttention = makeFusedAttention()
 
   var driver: sw_cuda_driver { device.driver }
   var libraries: CUDALibraries { device.libraries }
@@ -127,6 +129,11 @@ public final class CUDA: Backend {
     let made = try UploadStage(device)
     stage = made
     return made
+  }
+
+  private func makeFusedAttention() -> CuDNNAttention? {
+    guard let functions = libraries.dnn, let library = try? CuDNN(functions, on: device, stream) else { return nil }
+    return CuDNNAttention(library, computeCapability: device.computeCapability)
   }
 
   // MARK: Starting work

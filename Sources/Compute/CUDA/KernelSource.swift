@@ -2,6 +2,8 @@ import CKernels
 
 /// A CUDA source file of CKernels/cuda, by its name.
 enum KernelSource: String, CaseIterable {
+  case attention
+  case attentionLayout = "attention_layout"
   case crossEntropy = "cross_entropy"
   case dequantize
   case dropout

@@ -3,7 +3,7 @@
 /// The mask is causal, kept inside each sequence of the packed rows, and optionally a sliding window.
 public struct Attention {
   /// Heads, their size and what they see.
-  public struct Shape: Sendable, Equatable {
+  public struct Shape: Sendable, Hashable {
     public var heads: Int
     /// Query heads are spread evenly over the key-value heads (grouped-query attention, arXiv:2305.13245).
     public var keyValueHeads: Int
@@ -48,13 +48,14 @@ public struct AttentionBackward {
 
 /// The sequences packed into a batch, on the device.
 public struct Segments: Sendable {
-  /// (count, 4), i32: first query row, queries, first key row, keys. The last query stands at the last key. Sequences
-  /// of no rows are allowed.
-  /// Queries of no sequence are not computed.
+  /// (count, 4), i32: first query row, queries, first key row, keys. The last query stands at the last key.
+  /// Queries of no sequence are not computed. Where q and k have as many rows, each sequence has as many queries as
+  /// keys. Empty sequences stand behind all others.
   public let table: Tensor
   /// No sequence has more keys.
   public let longest: Int
-  /// Whether every sequence has exactly `longest` queries and keys, and they fill the rows in order.
+  /// Whether every sequence has exactly `longest` queries and as many keys, and they fill the rows in order: a GPU
+  /// then needs no table of offsets.
   public let isUniform: Bool
 
   public init(table: Tensor, longest: Int, isUniform: Bool = false) {
@@ -76,6 +77,7 @@ extension Step {
     precondition(q.columns == shape.heads * shape.headSize, "q (\(q.rows), \(q.columns))")
     precondition(k.columns == shape.keyValueHeads * shape.headSize, "k (\(k.rows), \(k.columns))")
     precondition(v.shape == k.shape && q.dtype == k.dtype && q.dtype == v.dtype)
+    precondition(!segments.isUniform || q.rows == segments.longest * segments.table.rows && k.rows == q.rows)
     precondition(into.map { $0.shape == q.shape && $0.dtype == q.dtype } ?? true)
     let operation = Attention(
       shape: shape, q: q, k: k, v: v, segments: segments, out: into ?? make(q.rows, q.columns, q.dtype),

@@ -1,0 +1,130 @@
+import Basics
+import CKernels
+
+/// cuDNN's fused attention on one GPU: what it takes, and a plan for each kind of it met so far.
+final class CuDNNAttention {
+  let library: CuDNN
+  private let computeCapability: (major: Int, minor: Int)
+  /// nil: cuDNN cannot.
+  private var plans: [CuDNNAttentionKey: CuDNNAttentionPlan?] = [:]
+
+  init(_ library: CuDNN, computeCapability: (major: Int, minor: Int)) {
+    self.library = library
+    self.computeCapability = computeCapability
+  }
+
+  /// The plan for an operation; nil where it is left to our own kernel.
+  func plan(_ attention: Attention, _ backward: AttentionBackward? = nil) -> CuDNNAttentionPlan? {
+    key(attention, backward).flatMap(plan)
+  }
+
+  func plan(_ key: CuDNNAttentionKey) -> CuDNNAttentionPlan? {
+    if let known = plans[key] { return known }
+    let plan = try? CuDNNAttentionPlan(key, library)
+    plans[key] = .some(plan)
+    return plan
+  }
+
+  /// How cuDNN is asked for an operation; nil where it does not serve it, or not well.
+  func key(_ attention: Attention, _ backward: AttentionBackward?) -> CuDNNAttentionKey? {
+    let (segments, shape, rows) = (attention.segments, attention.shape, attention.q.rows)
+    var operands = [attention.q, attention.k, attention.v, attention.out]
+    if let backward { operands += [backward.dOut, backward.dQ, backward.dK, backward.dV] }
+    // Decoding has a new length with every token, and few queries: not worth a plan. Nor are short sequences.
+    guard rows == attention.k.rows, segments.longest >= 64, isServed(shape),
+      operands.allSatisfy({ $0.dtype == .bf16 && $0.liesInVectors })
+    else { return nil }
+
+    let isPacked = !(segments.isUniform && segments.longest % 128 == 0)
+    let widest = max(shape.heads * shape.headSize, operands.map(\.stride).max() ?? 0)
+    guard !isPacked || servesPacked(shape) && rows * widest <= Int32.max else { return nil }
+
+    var key = CuDNNAttentionKey(
+      shape: shape, isPacked: isPacked, sequences: segments.table.rows, longest: segments.longest,
+      q: attention.q.stride, k: attention.k.stride, v: attention.v.stride, out: attention.out.stride)
+    if let window = shape.window, window >= segments.longest { key.shape.window = nil }
+    if let backward {
+      // cuDNN's sums of packed rows' query heads are as wide as a group times the stride: kept narrow.
+      let isGathered = isPacked && key.isGrouped
+      let width = shape.keyValueHeads * shape.headSize
+      key.gradients = CuDNNAttentionKey.Gradients(
+        dOut: backward.dOut.stride, dQ: backward.dQ.stride, dK: isGathered ? width : backward.dK.stride,
+        dV: isGathered ? width : backward.dV.stride)
+    }
+    return key
+  }
+
+  private func isServed(_ shape: Attention.Shape) -> Bool {
+    // 9.6: grouped heads of packed rows. 9.10.0 and 9.10.1 compute attention wrongly.
+    library.version >= 90600 && ![91000, 91001].contains(library.version) && computeCapability.major >= 8
+      && shape.headSize % 8 == 0 && shape.headSize <= (computeCapability.major == 9 ? 256 : 128)
+  }
+
+  /// Other GPUs' kernels take no packed statistics, and those of packed rows want head sizes of 16.
+  private func servesPacked(_ shape: Attention.Shape) -> Bool {
+    (9...10).contains(computeCapability.major) && shape.headSize % 16 == 0
+  }
+}
+
+extension Tensor {
+  /// Whether all rows begin at multiples of 16 bytes. Memory of a step does, so that this holds of addresses while the
+  /// step is recorded as well.
+  fileprivate var liesInVectors: Bool { address % 16 == 0 && stride * dtype.size % 16 == 0 }
+}
+
+/// A plan, and the memory that it needs beside cuDNN's own.
+struct CuDNNAttentionPlan {
+  /// Parts of the workspace.
+  enum Part {
+    /// What `attention_offsets` fills.
+    case offsets
+    /// (B, H, S), of sequences of one length.
+    case logsumexp
+    case delta, dQSum, dKHeads, dVHeads
+    /// What cuDNN writes in place of rows that lie further apart.
+    case dK, dV
+    case cuDNN
+  }
+
+  let key: CuDNNAttentionKey
+  let plan: CuDNNPlan
+  let offsets: [CuDNNAttentionGraph.Offsets]
+
+  /// - Throws: `.unavailable` when cuDNN has none.
+  init(_ key: CuDNNAttentionKey, _ library: CuDNN) throws(SwiftletError) {
+    let description = try CuDNNAttentionGraph(key, library)
+    self.key = key
+    plan = try CuDNNPlan(description.graph)
+    offsets = description.offsets
+  }
+
+  /// Integers of a line of `Part.offsets`.
+  var offsetsLine: Int { (key.sequences + 1 + 63) / 64 * 64 }
+
+  /// Where each part lies in a workspace, and the bytes of all.
+  ///
+  /// - Parameter rows: of q and k.
+  func workspace(rows: Int) -> (starts: [Part: Int], bytes: Int) {
+    var (starts, bytes): ([Part: Int], Int) = ([:], 0)
+    func add(_ part: Part, _ size: Int) {
+      starts[part] = bytes
+      bytes += Plan.aligned(size)
+    }
+    let shape = key.shape
+    let heads = rows * shape.heads
+    if key.isPacked { add(.offsets, (2 + offsets.count) * offsetsLine * 4) } else { add(.logsumexp, heads * 4) }
+    if let gradients = key.gradients {
+      add(.delta, heads * 4)
+      add(.dQSum, (key.isPacked ? rows * gradients.dQ : heads * shape.headSize) * 4)
+      if key.isPacked && key.isGrouped {
+        // NVIDIA's front end gives these bf16 sums the room of float.
+        add(.dKHeads, heads * shape.headSize * 4)
+        add(.dVHeads, heads * shape.headSize * 4)
+        add(.dK, rows * gradients.dK * 2)
+        add(.dV, rows * gradients.dV * 2)
+      }
+    }
+    add(.cuDNN, plan.workspaceBytes)
+    return (starts, bytes)
+  }
+}
