@@ -51,7 +51,7 @@ extension ModelFile {
   /// Opens a model by its path or its name in the cache.
   ///
   /// - Throws: `.invalidConfiguration` for an adapter's folder, naming its base model.
-  init(named name: String) throws(SwiftletError) {
+  public init(named name: String) throws(SwiftletError) {
     let path = try ModelCache.path(of: name)
     let files = FileManager.default
     if let bytes = files.contents(atPath: path + "/adapter_config.json"),
