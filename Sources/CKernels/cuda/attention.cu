@@ -25,16 +25,17 @@ struct gradients {
 };
 
 static constexpr int TILE = 64;
-static constexpr int LINE = TILE + 4;  // floats of a tile's line in shared memory: 16-byte aligned, banks spread
-static constexpr int DEPTH = 32;       // columns of a head that a product of rows takes at a time
-static constexpr int LINES = 16;       // rows that a product of columns takes at a time
+static constexpr int LINE =
+    TILE + 4;                    // floats of a tile's line in shared memory: 16-byte aligned, banks spread
+static constexpr int DEPTH = 32; // columns of a head that a product of rows takes at a time
+static constexpr int LINES = 16; // rows that a product of columns takes at a time
 static constexpr int THREADS = 256;
 
 // Shared memory of a block.
 struct scratch {
   union {
-    float columns[2][DEPTH * LINE];     // two operands' columns: [column][row]
-    float rows[LINES * 256];            // one operand's rows: [row][column]
+    float columns[2][DEPTH * LINE]; // two operands' columns: [column][row]
+    float rows[LINES * 256];        // one operand's rows: [row][column]
   };
   float weights[TILE * LINE]; // a tile of probabilities: [summed over][row]
 };
@@ -88,7 +89,8 @@ template <typename T> DEVICE void load_8(const head_rows<T> &m, int row, int col
 
 // sums = A Bᵀ, both 64 rows of a head.
 template <typename T>
-DEVICE void multiply_rows(const head_rows<T> &a, const head_rows<T> &b, scratch &shared, float (&sums)[4][4]) {
+DEVICE void multiply_rows(const head_rows<T> &a, const head_rows<T> &b, scratch &shared,
+                          float (&sums)[4][4]) {
   const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
   const int row = threadIdx.x % TILE, part = threadIdx.x / TILE * 8;
 #pragma unroll
@@ -345,8 +347,8 @@ template <typename T, int WIDTH> DEVICE void forward(const attention &a) {
 //   dV = Pᵀ dO, dP = dO Vᵀ, dS = P * (dP - D) * scale, dQ = dS K, dK = dSᵀ Q.
 
 // delta (Tq, heads) = rowsum(dO * O). A warp for each row and head.
-template <typename T> DEVICE void row_dots(const matrix &o, const matrix &d_o, int heads, int64_t head_size,
-                                           float *delta) {
+template <typename T>
+DEVICE void row_dots(const matrix &o, const matrix &d_o, int heads, int64_t head_size, float *delta) {
   const int64_t index = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / 32;
   if (index >= o.rows * heads)
     return;
@@ -403,7 +405,8 @@ DEVICE void backward_queries(const attention &a, const gradients &g, const float
   store<T>(sums, one, g.d_q, first_row, count, head, D);
 }
 
-// Grid: tiles of keys (as many as there can be), key-value heads. Scores are held transposed, keys by queries.
+// Grid: tiles of keys (as many as there can be), key-value heads. Scores are held transposed, keys by
+// queries.
 template <typename T, int WIDTH>
 DEVICE void backward_keys(const attention &a, const gradients &g, const float *delta) {
   __shared__ scratch shared;

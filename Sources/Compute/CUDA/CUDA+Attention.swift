@@ -12,7 +12,8 @@ extension CUDA {
       runFused(attention, plan, workspace: workspace)
     } else {
       launch(
-        .attention, "attention_\(attention.kernelSuffix)", grid: tiles(of: attention.q, attention, heads: attention.shape.heads),
+        .attention, "attention_\(attention.kernelSuffix)",
+        grid: tiles(of: attention.q, attention, heads: attention.shape.heads),
         threads: 256, attention.kernel)
     }
   }
@@ -41,7 +42,8 @@ extension CUDA {
       grid: tiles(of: forward.q, forward, heads: shape.heads), threads: 256, forward.kernel, gradients, delta)
     launch(
       .attention, "attention_backward_keys_\(forward.kernelSuffix)",
-      grid: tiles(of: forward.k, forward, heads: shape.keyValueHeads), threads: 256, forward.kernel, gradients,
+      grid: tiles(of: forward.k, forward, heads: shape.keyValueHeads), threads: 256, forward.kernel,
+      gradients,
       delta)
   }
 

@@ -44,7 +44,8 @@ extension CUDA {
     if isGathered {
       for (part, result) in [(CuDNNAttentionPlan.Part.dK, backward.dK), (.dV, backward.dV)] {
         let gathered = Tensor(
-          address: parts[part], rows: result.rows, columns: result.columns, stride: result.columns, dtype: .bf16,
+          address: parts[part], rows: result.rows, columns: result.columns, stride: result.columns,
+          dtype: .bf16,
           slot: nil)
         convert(gathered, y: result)
       }
@@ -52,7 +53,8 @@ extension CUDA {
   }
 
   /// What both directions read; fills the tables of packed rows.
-  private func operands(_ attention: Attention, _ plan: CuDNNAttentionPlan, _ parts: Parts) -> [Operand: UInt] {
+  private func operands(_ attention: Attention, _ plan: CuDNNAttentionPlan, _ parts: Parts) -> [Operand: UInt]
+  {
     var addresses: [Operand: UInt] = [
       .q: attention.q.address, .k: attention.k.address, .v: attention.v.address, .out: attention.out.address,
     ]

@@ -132,7 +132,9 @@ public final class CUDA: Backend {
   }
 
   private func makeFusedAttention() -> CuDNNAttention? {
-    guard let functions = libraries.dnn, let library = try? CuDNN(functions, on: device, stream) else { return nil }
+    guard let functions = libraries.dnn, let library = try? CuDNN(functions, on: device, stream) else {
+      return nil
+    }
     return CuDNNAttention(library, computeCapability: device.computeCapability)
   }
 

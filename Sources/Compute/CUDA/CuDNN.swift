@@ -14,7 +14,8 @@ final class CuDNN {
   private let device: CUDADevice?
 
   /// - Throws: `.unavailable` when cuDNN does not start.
-  init(_ functions: sw_cudnn, on device: CUDADevice, _ stream: UnsafeMutableRawPointer) throws(SwiftletError) {
+  init(_ functions: sw_cudnn, on device: CUDADevice, _ stream: UnsafeMutableRawPointer) throws(SwiftletError)
+  {
     device.makeCurrent()
     var handle: UnsafeMutableRawPointer?
     try functions.check(functions.cudnnCreate(&handle), "starting cuDNN")

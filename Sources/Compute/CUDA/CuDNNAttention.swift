@@ -112,7 +112,11 @@ struct CuDNNAttentionPlan {
     }
     let shape = key.shape
     let heads = rows * shape.heads
-    if key.isPacked { add(.offsets, (2 + offsets.count) * offsetsLine * 4) } else { add(.logsumexp, heads * 4) }
+    if key.isPacked {
+      add(.offsets, (2 + offsets.count) * offsetsLine * 4)
+    } else {
+      add(.logsumexp, heads * 4)
+    }
     if let gradients = key.gradients {
       add(.delta, heads * 4)
       add(.dQSum, (key.isPacked ? rows * gradients.dQ : heads * shape.headSize) * 4)

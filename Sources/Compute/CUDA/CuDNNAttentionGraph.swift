@@ -78,7 +78,8 @@ struct CuDNNAttentionGraph {
 
   // MARK: Layouts
 
-  private func integers(_ operand: Operand, _ count: Int, after: Int = 0) throws(SwiftletError) -> CuDNNTensor {
+  private func integers(_ operand: Operand, _ count: Int, after: Int = 0) throws(SwiftletError) -> CuDNNTensor
+  {
     try graph.tensor(
       operand.rawValue + Int64(after),
       CuDNNTensor.Layout(dimensions: [count, 1, 1, 1], strides: [1, 1, 1, 1]), .int32)

@@ -97,7 +97,8 @@ final class CuDNNGraph {
   @discardableResult
   func pointwise(
     _ mode: CuDNNPointwise, _ x: CuDNNTensor, _ b: CuDNNTensor? = nil, condition: CuDNNTensor? = nil,
-    axis: Int? = nil, precision: CuDNNDataType = .float, type: CuDNNDataType = .float, into y: CuDNNTensor? = nil
+    axis: Int? = nil, precision: CuDNNDataType = .float, type: CuDNNDataType = .float,
+    into y: CuDNNTensor? = nil
   ) throws(SwiftletError) -> CuDNNTensor {
     let kind = try library.descriptor(.pointwise)
     try kind.set(.pointwiseMode, mode)

@@ -19,13 +19,17 @@ extension OpCase {
       attention([(66, 150)], heads: 3, keyValueHeads: 1, headSize: 20, window: 70),
       // Scores far apart: probabilities of 0 and 1.
       attention([(70, 70)], heads: 2, keyValueHeads: 1, headSize: 64, scale: 4),
+      // What a GPU's fused kernels serve: packed with an empty sequence, with a window, and of one length.
+      attention([(100, 100), (1, 1), (130, 130), (0, 0)], heads: 4, keyValueHeads: 2, headSize: 64),
+      attention([(100, 100), (130, 130)], heads: 2, keyValueHeads: 2, headSize: 64, window: 37),
+      attention([(128, 128), (128, 128)], heads: 4, keyValueHeads: 2, headSize: 64, isUniform: true),
     ]
   }
 
   /// Attention over packed sequences of (queries, keys), and its gradient.
   static func attention(
     _ lengths: [(queries: Int, keys: Int)], heads: Int, keyValueHeads: Int, headSize: Int, window: Int? = nil,
-    scale: Float? = nil
+    scale: Float? = nil, isUniform: Bool = false
   ) -> OpCase {
     let shape = Attention.Shape(
       heads: heads, keyValueHeads: keyValueHeads, headSize: headSize,
@@ -34,7 +38,9 @@ extension OpCase {
     let (rows, keys) = (lengths.reduce(0) { $0 + $1.queries }, lengths.reduce(0) { $0 + $1.keys })
     let (width, keyWidth) = (heads * headSize, keyValueHeads * headSize)
     let sizes = lengths.map { $0.queries == $0.keys ? "\($0.keys)" : "\($0.queries) of \($0.keys)" }
-    let suffix = (window.map { ", window \($0)" } ?? "") + (scale.map { ", scale \($0)" } ?? "")
+    let suffix =
+      (window.map { ", window \($0)" } ?? "") + (scale.map { ", scale \($0)" } ?? "")
+      + (isUniform ? ", uniform" : "")
     return OpCase(
       name: "attention [\(sizes.joined(separator: ", "))], "
         + "\(heads) / \(keyValueHeads) heads of \(headSize)\(suffix)",
@@ -46,7 +52,8 @@ extension OpCase {
         },
       ],
       run: { s, t in
-        let segments = Segments(table: t.segments, longest: lengths.map(\.keys).max() ?? 0)
+        let segments = Segments(
+          table: t.segments, longest: lengths.map(\.keys).max() ?? 0, isUniform: isUniform)
         let (out, logsumexp) = s.attention(t.q, t.k, t.v, shape, segments)
         s.attentionBackward(
           t.dy, q: t.q, k: t.k, v: t.v, out: out, logsumexp: logsumexp, shape, segments, dQ: t.dq, dK: t.dk,
