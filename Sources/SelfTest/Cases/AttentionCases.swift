@@ -89,12 +89,23 @@ private struct Segment {
 private struct AttentionReference {
   private let shape: Attention.Shape
   private let values: Values
-  private var y, logsumexp, dq, dk, dv: Matrix<Uncertain>
+  private var y, logsumexp, dq: Matrix<Uncertain>
+  /// Of each query head by itself, (keys, heads * headSize).
+  private var dk, dv: Matrix<Uncertain>
 
   var results: [String: Matrix<Uncertain>] {
     [
-      "y": y, "logsumexp": logsumexp, "dq": dq.map(\.stored), "dk": dk.map(\.stored), "dv": dv.map(\.stored),
+      "y": y, "logsumexp": logsumexp, "dq": dq.map(\.stored), "dk": gathered(dk), "dv": gathered(dv),
     ]
+  }
+
+  /// The sums over the query heads that share a key-value head; kernels may round each head's part.
+  private func gathered(_ heads: Matrix<Uncertain>) -> Matrix<Uncertain> {
+    let group = shape.heads / shape.keyValueHeads
+    return Matrix(heads.rows, heads.columns / group) { row, column in
+      let (head, c) = column.quotientAndRemainder(dividingBy: shape.headSize)
+      return Uncertain.sum(group) { heads[row, (head * group + $0) * shape.headSize + c].stored }.stored
+    }
   }
 
   init(_ shape: Attention.Shape, _ segments: [Segment], _ values: Values) {
@@ -103,8 +114,8 @@ private struct AttentionReference {
     y = values.q
     logsumexp = Matrix(values.q.rows, shape.heads) { _, _ in Uncertain(0) }
     dq = values.q.map { _ in Uncertain(0) }
-    dk = values.k.map { _ in Uncertain(0) }
-    dv = values.v.map { _ in Uncertain(0) }
+    dk = Matrix(values.k.rows, values.q.columns) { _, _ in Uncertain(0) }
+    dv = dk
     for segment in segments {
       for i in 0..<segment.queries {
         let last = segment.keys - segment.queries + i
@@ -145,8 +156,8 @@ private struct AttentionReference {
       let ds = (scale * (probability * (dp - delta))).stored
       for c in 0..<size {
         dq[row, column + c] = dq[row, column + c] + ds * k[key, keyColumn + c]
-        dk[key, keyColumn + c] = dk[key, keyColumn + c] + ds * q[row, column + c]
-        dv[key, keyColumn + c] = dv[key, keyColumn + c] + probability.stored * dy[row, column + c]
+        dk[key, column + c] = dk[key, column + c] + ds * q[row, column + c]
+        dv[key, column + c] = dv[key, column + c] + probability.stored * dy[row, column + c]
       }
     }
   }
