@@ -36,12 +36,14 @@ public protocol KeyValueStore {
   func append(_ k: Tensor, _ v: Tensor, layer: Int, _ s: Step) -> (k: Tensor, v: Tensor)
 }
 
-/// What a layer leaves for its backward pass; what it drops is computed again there.
+/// What a layer leaves for its backward pass; what it drops is computed again there. In the order of what that costs.
 public enum Checkpointing: String, Sendable, CaseIterable, Codable {
   /// Everything that backward reads.
   case keep
   /// All products; norms and activations are computed again: a third of the memory for a few percent of time.
   case elementwise
+  /// All products but gate and up, the widest; they, norms and activations are computed again.
+  case narrow
   /// Only the layer's input: the whole layer runs again.
   case full
 }
@@ -61,7 +63,7 @@ public struct Block {
   public var gateUp: Linear
   public var down: Linear
 
-  /// What backward reads. Tensors that `Checkpointing.elementwise` drops are nil.
+  /// What backward reads. Tensors that the checkpointing policy drops are nil.
   public struct Saved {
     let x: Tensor  // (T, C)
     let rstd1: Tensor  // (T, 1)
@@ -75,21 +77,23 @@ public struct Block {
     let middle: Tensor  // (T, C)
     let rstd2: Tensor  // (T, 1)
     var n2: Tensor?  // (T, C)
-    let gateUp: Tensor  // (T, 2 F)
+    var gateUp: Tensor?  // (T, 2 F)
     var hGateUp: Tensor?
     var activated: Tensor?  // (T, F)
     var hDown: Tensor?
 
     /// What is left under `checkpointing`.
     func kept(_ checkpointing: Checkpointing, _ s: Step) -> Saved {
-      guard checkpointing == .elementwise else { return self }
+      guard checkpointing != .keep else { return self }
       var saved = self
+      let isNarrow = checkpointing == .narrow
       if s.backend.mergesLinears {
         // They lie beside what is dropped.
         saved.hQKV = hQKV.map { s.convert($0, to: $0.dtype) }
-        saved.hGateUp = hGateUp.map { s.convert($0, to: $0.dtype) }
+        saved.hGateUp = isNarrow ? nil : hGateUp.map { s.convert($0, to: $0.dtype) }
         saved.hDown = hDown.map { s.convert($0, to: $0.dtype) }
       }
+      if isNarrow { saved.gateUp = nil }
       saved.n1 = nil
       saved.n2 = nil
       saved.activated = nil
@@ -153,20 +157,34 @@ public struct Block {
 
   /// From dy to the gradient of the stream between the halves.
   private func backwardFeedForward(_ dy: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step) -> Tensor {
-    let (gate, up) = (saved.gateUp.columns(gate), saved.gateUp.columns(up))
+    let saved = saved.gateUp == nil ? withGateUp(saved, rows, s) : saved
+    guard let gateUp = saved.gateUp else { preconditionFailure("gate and up are neither kept nor made again") }
+    let (gate, up) = (gateUp.columns(gate), gateUp.columns(up))
     let activated =
       down.isTrained ? saved.activated ?? s.gatedActivation(activation, gate: gate, up: up) : nil
     let dActivated = down.backward(
       narrowed(dy, for: down, like: saved.qkv, s), x: activated, h: saved.hDown, s, dropouts: rows.dropouts)!
-    let dGateUp = gateUp.makeOutputGradient(saved.gateUp.rows, saved.gateUp.dtype, s)
+    let dGateUp = self.gateUp.makeOutputGradient(gateUp.rows, gateUp.dtype, s)
     s.gatedActivationBackward(
       activation, dActivated, gate: gate, up: up, dGate: dGateUp.main.columns(self.gate),
       dUp: dGateUp.main.columns(self.up))
-    let n2 = gateUp.isTrained ? saved.n2 ?? normalised(saved.middle, postAttentionNorm, saved, s) : nil
-    let dn2 = gateUp.backward(dGateUp, x: n2, h: saved.hGateUp, s, dropouts: rows.dropouts)!
+    let n2 = self.gateUp.isTrained ? saved.n2 ?? normalised(saved.middle, postAttentionNorm, saved, s) : nil
+    let dn2 = self.gateUp.backward(dGateUp, x: n2, h: saved.hGateUp, s, dropouts: rows.dropouts)!
     return s.rmsNormBackward(
       dn2, h: saved.middle, postAttentionNorm.weight, rstd: saved.rstd2, adding: dy, into: dy,
       addingTo: postAttentionNorm.gradient)
+  }
+
+  /// What was saved with gate and up, which were not, and their input.
+  private func withGateUp(_ saved: Saved, _ rows: Rows, _ s: Step) -> Saved {
+    let n2 = gateUp.makeInput(saved.middle.rows, saved.qkv.dtype, s)
+    _ = s.rmsNorm(
+      saved.middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: saved.qkv.dtype,
+      into: n2.main)
+    var saved = saved
+    saved.gateUp = gateUp.forward(n2, s, dropouts: rows.dropouts)
+    (saved.n2, saved.hGateUp) = (n2.main, n2.side)
+    return saved
   }
 
   /// From the gradient of the stream between the halves to dx.

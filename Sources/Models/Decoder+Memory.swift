@@ -10,7 +10,9 @@ extension Decoder {
   }
 
   private var frozen: [Weight] {
-    var weights = embeddingGradient == nil ? [embedding] : []
+    // A GPU leaves an embedding that is no head as well in the host's memory.
+    let isOnDevice = backend.hasHostMemory || spec.tiesHead
+    var weights = embeddingGradient == nil && isOnDevice ? [embedding] : []
     for block in blocks {
       for (path, _) in Block.modules {
         weights += block[keyPath: path].parts.filter { $0.weightGradient == nil }.map(\.weight)

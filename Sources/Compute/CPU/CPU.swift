@@ -69,6 +69,10 @@ public final class CPU: Backend {
     return try converter.finish()
   }
 
+  public func placeForLookup(
+    _ weight: Weight, as target: WeightConverter.Target?
+  ) throws(SwiftletError) -> Weight { try place(weight, as: target) }
+
   public func record(_ body: () throws -> Void) throws -> (any Recording)? { nil }
 
   /// Operations end before they return.

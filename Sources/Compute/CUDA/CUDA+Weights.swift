@@ -3,19 +3,49 @@ import CKernels
 
 extension CUDA {
   public func place(_ weight: Weight, as target: WeightConverter.Target?) throws(SwiftletError) -> Weight {
-    let copy = try copy(weight)
+    let copy = try copy(weight, to: allocate(bytes:), upload)
     return try target.map { target throws(SwiftletError) in try quantize(copy, to: target) } ?? copy
   }
 
-  /// Copies a weight of the host's and its tables to the GPU, into one piece of memory.
-  private func copy(_ weight: Weight) throws(SwiftletError) -> Weight {
+  public func placeForLookup(
+    _ weight: Weight, as target: WeightConverter.Target?
+  ) throws(SwiftletError) -> Weight {
+    let converted = try target.map { target throws(SwiftletError) in try weight.converted(to: target) } ?? weight
+    return try copy(converted, to: pinnedMemory) { source, place in
+      // Several threads, as the pages come from the file.
+      UploadStage.fill(UnsafeMutableRawBufferPointer(start: place, count: source.count), from: source)
+    }
+  }
+
+  /// Host memory that the GPU reads at the same addresses (unified addressing).
+  private func pinnedMemory(bytes: Int) throws(SwiftletError) -> Buffer {
+    device.makeCurrent()
+    var memory: UnsafeMutableRawPointer?
+    let status = driver.cuMemHostAlloc(&memory, max(bytes, 1), 3)  // CU_MEMHOSTALLOC_PORTABLE, _DEVICEMAP
+    guard status == 0, let memory else { throw device.error(status, "locking \(bytes) bytes of memory") }
+    let device = device
+    return Buffer(base: memory, count: bytes) {
+      device.makeCurrent()
+      _ = device.driver.cuMemFreeHost($0)
+    }
+  }
+
+  /// Copies a weight of the host's and its tables into one piece of memory.
+  ///
+  /// - Parameters:
+  ///   - allocate: takes that memory.
+  ///   - upload: copies to it.
+  private func copy(
+    _ weight: Weight, to allocate: (_ bytes: Int) throws(SwiftletError) -> Buffer,
+    _ upload: (UnsafeRawBufferPointer, UnsafeMutableRawPointer) throws(SwiftletError) -> Void
+  ) throws(SwiftletError) -> Weight {
     var layout = weight.layout
     let pieces = weight.pieces
-    let memory = try allocate(bytes: pieces.reduce(0) { $0 + Plan.aligned($1.bytes) })
+    let memory = try allocate(pieces.reduce(0) { $0 + Plan.aligned($1.bytes) })
     var offset = 0
     for piece in pieces {
       guard let source = piece.source(layout) else { preconditionFailure("a weight lacks a table") }
-      try upload(UnsafeRawBufferPointer(start: source, count: piece.bytes), to: memory.base + offset)
+      try upload(UnsafeRawBufferPointer(start: source, count: piece.bytes), memory.base + offset)
       piece.move(&layout, UnsafeRawPointer(memory.base + offset))
       offset += Plan.aligned(piece.bytes)
     }
@@ -27,7 +57,7 @@ extension CUDA {
 extension CUDA {
   /// `write` for much at once.
   private func upload(
-    _ source: UnsafeRawBufferPointer, to target: UnsafeMutableRawPointer
+    _ source: UnsafeRawBufferPointer, _ target: UnsafeMutableRawPointer
   ) throws(SwiftletError) {
     guard source.count >= 1 << 20 else { return try write(source, to: target) }
     let stage = try uploadStage()

@@ -63,7 +63,7 @@ final class UploadStage {
     return 0
   }
 
-  private static func fill(_ target: UnsafeMutableRawBufferPointer, from source: UnsafeRawBufferPointer) {
+  static func fill(_ target: UnsafeMutableRawBufferPointer, from source: UnsafeRawBufferPointer) {
     // Pieces are disjoint.
     nonisolated(unsafe) let (target, source) = (target, source)
     DispatchQueue.concurrentPerform(iterations: (source.count + piece - 1) / piece) { index in

@@ -43,6 +43,10 @@ public protocol Backend: AnyObject {
   /// - Throws: `.outOfMemory`.
   func place(_ weight: Weight, as target: WeightConverter.Target?) throws(SwiftletError) -> Weight
 
+  /// The same for a matrix of which a step reads some rows only: it may stay in the host's memory, from where the
+  /// device reads them.
+  func placeForLookup(_ weight: Weight, as target: WeightConverter.Target?) throws(SwiftletError) -> Weight
+
   /// Waits for all operations that were started.
   ///
   /// - Throws: what failed on the device since the last call.

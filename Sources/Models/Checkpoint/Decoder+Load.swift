@@ -43,8 +43,8 @@ extension Decoder {
       blocks.append(try loader.block(layer))
       progress(layer + 1, spec.layers + 1)
     }
-    let embedding = try loader.vocabularyMatrix(.embedding)
-    let head = spec.tiesHead ? embedding : try loader.vocabularyMatrix(.head)
+    let embedding = try loader.vocabularyMatrix(.embedding, isHead: spec.tiesHead)
+    let head = spec.tiesHead ? embedding : try loader.vocabularyMatrix(.head, isHead: true)
     let finalNorm = try loader.norm(.finalNorm, width: spec.hiddenSize)
     progress(spec.layers + 1, spec.layers + 1)
     self.init(
@@ -88,10 +88,12 @@ private struct Loader {
     return block
   }
 
-  /// Embedding or head.
-  func vocabularyMatrix(_ name: TensorName) throws(SwiftletError) -> Weight {
+  /// Embedding or head, or both in one.
+  func vocabularyMatrix(_ name: TensorName, isHead: Bool) throws(SwiftletError) -> Weight {
     let format: BaseWeights = weights == .nf4 || weights == .int8 ? .bfloat16 : weights
-    return try matrix(name, rows: spec.vocabularySize, columns: spec.hiddenSize, as: format)
+    let weight = try checked(name, rows: spec.vocabularySize, columns: spec.hiddenSize)
+    let target = format.target(for: weight)
+    return try isHead ? backend.place(weight, as: target) : backend.placeForLookup(weight, as: target)
   }
 
   mutating func norm(_ name: TensorName, width: Int) throws(SwiftletError) -> Norm {
@@ -110,11 +112,16 @@ private struct Loader {
   private func matrix(
     _ name: TensorName, rows: Int, columns: Int, as format: BaseWeights
   ) throws(SwiftletError) -> Weight {
+    let weight = try checked(name, rows: rows, columns: columns)
+    return try backend.place(weight, as: format.target(for: weight))
+  }
+
+  private func checked(_ name: TensorName, rows: Int, columns: Int) throws(SwiftletError) -> Weight {
     let weight = try file.weight(name, spec)
     guard weight.rows == rows, weight.columns == columns else {
       throw wrongShape(name, "(\(weight.rows), \(weight.columns))", "(\(rows), \(columns))")
     }
-    return try backend.place(weight, as: format.target(for: weight))
+    return weight
   }
 
   private mutating func vector(_ name: TensorName, width: Int) throws(SwiftletError) -> Tensor {

@@ -103,36 +103,33 @@ public final class GradientStep {
     return value
   }
 
-  /// The fastest mixture of policies whose plan fits: everything kept, else element-wise parts computed again, else
-  /// as few whole layers again as will do. The first layers go first: what they keep lives longest.
+  /// The fastest mixture of policies whose plan fits: of two that follow one another in cost, as few layers as will do
+  /// have the dearer. The first layers go first: what they keep lives longest.
   private static func choose(
     _ fixed: Checkpointing?, layers: Int, _ budget: Int, _ plan: ([Checkpointing]) -> Plan
   ) throws(SwiftletError) -> ([Checkpointing], Plan) {
-    if let fixed {
-      let policy = Array(repeating: fixed, count: layers)
+    func planned(_ count: Int, _ first: Checkpointing, _ others: Checkpointing) -> ([Checkpointing], Plan) {
+      let policy = (0..<layers).map { $0 < count ? first : others }
       return (policy, plan(policy))
     }
-    for uniform in [Checkpointing.keep, .elementwise] {
-      let policy = Array(repeating: uniform, count: layers)
-      let candidate = plan(policy)
-      if candidate.bytes <= budget { return (policy, candidate) }
+    if let fixed { return planned(layers, fixed, fixed) }
+    var best = planned(layers, .keep, .keep)
+    for (cheap, dear) in zip(Checkpointing.allCases, Checkpointing.allCases.dropFirst()) {
+      if best.1.bytes <= budget { return best }
+      best = planned(layers, dear, cheap)
+      guard best.1.bytes <= budget else { continue }
+      var (low, high) = (1, layers)
+      while low < high {
+        let middle = (low + high) / 2
+        let candidate = planned(middle, dear, cheap)
+        if candidate.1.bytes <= budget { (high, best) = (middle, candidate) } else { low = middle + 1 }
+      }
+      return best
     }
-    func mixed(_ full: Int) -> [Checkpointing] {
-      (0..<layers).map { $0 < full ? .full : .elementwise }
-    }
-    var (low, high) = (1, layers)
-    while low < high {
-      let middle = (low + high) / 2
-      if plan(mixed(middle)).bytes <= budget { high = middle } else { low = middle + 1 }
-    }
-    let candidate = plan(mixed(low))
-    guard candidate.bytes <= budget else {
-      throw SwiftletError(
-        .outOfMemory,
-        "a step needs \(candidate.bytes.megabytes) for activations even when every layer is computed again; "
-          + "\(max(0, budget).megabytes) are left of the memory budget",
-        remedy: "Lower per_device_train_batch_size or max_seq_length, or raise memory_budget.")
-    }
-    return (mixed(low), candidate)
+    throw SwiftletError(
+      .outOfMemory,
+      "a step needs \(best.1.bytes.megabytes) for activations even when every layer is computed again; "
+        + "\(max(0, budget).megabytes) are left of the memory budget",
+      remedy: "Lower per_device_train_batch_size or max_seq_length, or raise memory_budget.")
   }
 }
