@@ -87,7 +87,6 @@ extension CUDA {
       addresses[Operand.firstOffsets.rawValue + Int64(index)] =
         parts[.offsets] + UInt((2 + index) * plan.offsetsLine * 4)
     }
-    device.makeCurrent()
     do throws(SwiftletError) {
       try plan.plan.start(addresses, workspace: parts[.cuDNN])
     } catch { fail(error) }

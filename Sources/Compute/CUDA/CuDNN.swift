@@ -43,6 +43,9 @@ final class CuDNN {
     _ = functions.cudnnDestroy(handle)
   }
 
+  /// Makes the calling thread use the GPU, if there is one.
+  func makeCurrent() { device?.makeCurrent() }
+
   /// 9.19.0 is 91900.
   var version: Int { functions.cudnnGetVersion() }
 

@@ -12,6 +12,7 @@ final class CuDNNPlan {
   init(_ graph: CuDNNGraph) throws(SwiftletError) {
     library = graph.library
     self.graph = graph
+    library.makeCurrent()
     plan = try Self.compile(graph)
     workspaceBytes = Int(try plan.int64(.executionPlanWorkspaceSize))
   }
@@ -61,6 +62,7 @@ final class CuDNNPlan {
     guard case .handle(let handle) = library.target else {
       preconditionFailure("a described GPU runs nothing")
     }
+    library.makeCurrent()
     let pack = try library.descriptor(.variantPack)
     var values = graph.constants.map(\.value)
     var ids = Array(addresses.keys)
