@@ -4,6 +4,8 @@ SHELL := /bin/bash
 SWIFT ?= swift
 BINARY := .build/release/swiftlet
 # In a folder of its own: other flags would have the release build made anew each time.
+# NVIDIA's compiler for the tests, unless a Python environment with it is active.
+NVRTC := .build-test/nvidia
 TESTING := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
 .PHONY: help build demo test lint format docs bench model
@@ -21,8 +23,9 @@ demo: model build ## fine-tunes a real model before your eyes, in some minutes
 	@Scripts/demo.sh $(BINARY)
 
 test: model ## all tests, optimised: debug builds of the kernels are 50 times slower
+	@Scripts/get-nvrtc.sh $(NVRTC)
 	$(SWIFT) build --build-tests $(TESTING) --explicit-target-dependency-import-check error
-	$(SWIFT) test $(TESTING) --skip-build
+	VIRTUAL_ENV="$${VIRTUAL_ENV:-$(CURDIR)/$(NVRTC)}" $(SWIFT) test $(TESTING) --skip-build
 
 lint: ## formatting of Swift and C
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests Examples

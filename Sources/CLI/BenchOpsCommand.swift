@@ -27,8 +27,10 @@ struct BenchOps: ReportingCommand {
       let ranks = parts * R
       let adds = name == "o" || name == "down"
       for stride in [0, 64] {
-      try bench.product("\(name) forward pad \(stride)", T, outputs, inputs + ranks, rows: true, adds: adds, pad: stride)
-      try bench.product("\(name) backward pad \(stride)", T, inputs, outputs + ranks, rows: false, adds: false, pad: stride)
+        try bench.product(
+          "\(name) forward pad \(stride)", T, outputs, inputs + ranks, rows: true, adds: adds, pad: stride)
+        try bench.product(
+          "\(name) backward pad \(stride)", T, inputs, outputs + ranks, rows: false, adds: false, pad: stride)
       }
       try bench.product("\(name) h", T, ranks, inputs, rows: true, adds: false, pad: 0)
       try bench.product("\(name) dh", T, ranks, outputs, rows: false, adds: false, pad: 0)
@@ -48,11 +50,13 @@ private final class OperationBench {
     // Numbers in [-1, 1) as bfloat16, over and over; as float32 they are numbers, too.
     let bytes = 6 << 30
     pool = try backend.allocate(bytes: bytes)
-    let block = (0..<8 << 20).map { _ in UInt16(truncatingIfNeeded: Float.random(in: -1..<1).bitPattern >> 16) }
+    let block = (0..<8 << 20).map { _ in UInt16(truncatingIfNeeded: Float.random(in: -1..<1).bitPattern >> 16)
+    }
     try block.withUnsafeBytes { source in
       for start in stride(from: 0, to: bytes, by: source.count) {
         try backend.write(
-          UnsafeRawBufferPointer(rebasing: source[..<min(source.count, bytes - start)]), to: pool.base + start)
+          UnsafeRawBufferPointer(rebasing: source[..<min(source.count, bytes - start)]), to: pool.base + start
+        )
       }
     }
   }

@@ -158,7 +158,9 @@ public struct Block {
   /// From dy to the gradient of the stream between the halves.
   private func backwardFeedForward(_ dy: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step) -> Tensor {
     let saved = saved.gateUp == nil ? withGateUp(saved, rows, s) : saved
-    guard let gateUp = saved.gateUp else { preconditionFailure("gate and up are neither kept nor made again") }
+    guard let gateUp = saved.gateUp else {
+      preconditionFailure("gate and up are neither kept nor made again")
+    }
     let (gate, up) = (gateUp.columns(gate), gateUp.columns(up))
     let activated =
       down.isTrained ? saved.activated ?? s.gatedActivation(activation, gate: gate, up: up) : nil

@@ -18,7 +18,10 @@ import Testing
     let (rows, columns) = (300, 333)
     let count = Double(rows * columns)
     let p = Double(probability)
-    let dropout = Dropout(probability: probability, seed: .random(in: 0...(.max)), stream: 1)
+    let counter = try Buffer(count: 2 * MemoryLayout<UInt64>.size)
+    (counter.pointer()[0], counter.pointer()[1]) = (UInt64.random(in: 0...(.max)), UInt64(3))
+    let dropout = Dropout(
+      probability: probability, layer: 1, counter: Tensor(counter, rows: 1, columns: 2, dtype: .f64))
     let mask = try kept(dropout, rows: rows, columns: columns)
     // Six standard deviations of a binomial distribution; a common seed is no correlation.
     func isWithin(_ observed: Int, _ share: Double, of count: Double) -> Bool {
@@ -26,7 +29,7 @@ import Testing
     }
     #expect(isWithin(mask.count, 1 - p, of: count))
     var other = dropout
-    other.stream += 1
+    other.layer += 1
     let second = try kept(other, rows: rows, columns: columns)
     #expect(isWithin(mask.intersection(second).count, (1 - p) * (1 - p), of: count))
     // Neighbours in a row and in a column.
@@ -49,19 +52,22 @@ import Testing
       return (Tensor(buffer, rows: 1, columns: count, dtype: .f32), pointer, buffer)
     }
     let target = (0..<count).map { _ in Float.random(in: -1...1) }
-    func distance(after steps: Int, _ update: (AdamWUpdate, _ p: Tensor, _ g: Tensor) -> Void) throws -> Float
-    {
+    let memory = try Buffer(count: 4 * MemoryLayout<Double>.size)
+    let numbers = Tensor(memory, rows: 1, columns: 4, dtype: .f64)
+    let adamW = AdamW()
+    func distance(after steps: Int, _ update: (Step, _ p: Tensor, _ g: Tensor) -> Void) throws -> Float {
       let (p, g) = (try floats { _ in 0 }, try floats { _ in 0 })
       for step in 1...steps {
         for i in 0..<count { g.pointer[i] = 2 * (p.pointer[i] - target[i]) }
-        update(AdamWUpdate(learningRate: 0.02, step: step), p.tensor, g.tensor)
+        try numbers.columns(0..<3).write(adamW.numbers(learningRate: 0.02, step: step), on: backend)
+        try Step.runOnce(on: backend) { update($0, p.tensor, g.tensor) }
       }
       return (0..<count).reduce(0) { $0 + (p.pointer[$1] - target[$1]) * (p.pointer[$1] - target[$1]) }
         / Float(count)
     }
     let (m, v) = (try floats { _ in 0 }, try floats { _ in 0 })
     let full = try distance(after: 200) {
-      backend.adamW($0, parameters: $1, gradients: $2, m: m.tensor, v: v.tensor)
+      $0.adamW(adamW, numbers: numbers, parameters: $1, gradients: $2, m: m.tensor, v: v.tensor)
     }
     // The code of 0 is the map's entry 0: not the first of the signed one.
     let zero = try #require(DynamicMap.signed.firstIndex(of: 0))
@@ -69,14 +75,18 @@ import Testing
     let (mCodes, vCodes) = (codes.pointer(to: UInt8.self), codes.pointer(to: UInt8.self, at: count))
     mCodes.update(repeating: UInt8(zero), count: count)
     vCodes.update(repeating: 0, count: count)
+    let (mMap, vMap) = (
+      try floats { DynamicMap.signed[min($0, 255)] }, try floats { DynamicMap.unsigned[min($0, 255)] }
+    )
     let (mScale, vScale) = (try floats { _ in 0 }, try floats { _ in 0 })
     let blocks = 0..<(count + AdamW8bitState.block - 1) / AdamW8bitState.block
     let state = AdamW8bitState(
       m: Tensor(codes, rows: 1, columns: count, dtype: .u8),
       v: Tensor(codes, offset: count, rows: 1, columns: count, dtype: .u8),
-      mScale: mScale.tensor.columns(blocks), vScale: vScale.tensor.columns(blocks))
+      mScale: mScale.tensor.columns(blocks), vScale: vScale.tensor.columns(blocks),
+      mMap: mMap.tensor.columns(0..<256), vMap: vMap.tensor.columns(0..<256))
     let compressed = try distance(after: 200) {
-      backend.adamW8bit($0, parameters: $1, gradients: $2, state: state)
+      $0.adamW8bit(adamW, numbers: numbers, parameters: $1, gradients: $2, state: state)
     }
     #expect(full < 1e-3)
     #expect(compressed < 2e-3)

@@ -178,7 +178,7 @@ struct AdapterTests {
     spec.rotary.scaling = .divisors((0..<spec.rotary.dimensions / 2).map { 2 + Float($0) })
     let stretched = Decoder(
       spec: spec, embedding: model.embedding, blocks: model.blocks, finalNorm: model.finalNorm,
-      head: model.head, vectors: [])
+      head: model.head, vectors: [], backend: cpu)
     let error = #expect(throws: SwiftletError.self) { try stretched.checkSave(source: gguf) }
     #expect(error?.code == .unsupported)
   }

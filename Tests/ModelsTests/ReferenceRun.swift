@@ -149,3 +149,18 @@ where A.Element: BinaryFloatingPoint, B.Element: BinaryFloatingPoint {
   }
   return (norm > 0 ? difference / norm : difference).squareRoot()
 }
+
+extension Parameters {
+  /// The elements of one entry, in the CPU's memory.
+  func withValues<Result>(
+    _ index: Int, _ body: (UnsafeMutableBufferPointer<Float>) throws -> Result
+  ) rethrows -> Result { try body(value(index..<index + 1).hostFloats) }
+}
+
+extension Dropouts {
+  init(seed: UInt64, microBatch: UInt64) throws {
+    let memory = try Buffer(count: 2 * MemoryLayout<UInt64>.size)
+    (memory.pointer()[0], memory.pointer()[1]) = (seed, microBatch)
+    self.init(counter: Tensor(memory, rows: 1, columns: 2, dtype: .f64), owner: memory)
+  }
+}

@@ -61,7 +61,7 @@ struct ReferenceTests {
       let gradients = try trace.gradients(step, dtype)
       #expect(abs(gradients.loss - trace.losses[step]) < (dtype == .f32 ? 1e-3 : 0.02), "step \(step)")
       if dtype == .f32 { try expect(gradients, trace, step, within: step == 0 ? 1e-3 : 1.5e-3) }
-      trace.update(step)
+      try trace.update(step)
     }
   }
 
@@ -70,7 +70,7 @@ struct ReferenceTests {
     let trace = try Trace(model, on: cpu)
     try expect(trace.gradients(0, .f32), trace, 0, within: 5e-4)
     try trace.takeReferenceGradients(0)
-    trace.update(0)
+    try trace.update(0)
     try expect(trace.gradients(1, .f32), trace, 1, within: 5e-4)
   }
 
@@ -98,6 +98,7 @@ private final class Trace {
   private let model: Decoder
   private let parameters: Parameters
   private let moments: Buffer
+  private let numbers: Buffer
 
   /// Starts from the reference's A.
   init(_ base: Decoder, on cpu: CPU) throws {
@@ -122,6 +123,7 @@ private final class Trace {
     }
     self.model = model
     moments = try cpu.allocate(bytes: 2 * parameters.bytes)
+    numbers = try cpu.allocate(bytes: 4 * MemoryLayout<Double>.size)
     cpu.zero(moment(0))
     cpu.zero(moment(1))
   }
@@ -142,9 +144,14 @@ private final class Trace {
     }
   }
 
-  func update(_ step: Int) {
-    cpu.adamW(
-      AdamWUpdate(learningRate: 5e-4, weightDecay: 0.01, step: step + 1), parameters: parameters.allValues,
-      gradients: parameters.allGradients, m: moment(0), v: moment(1))
+  func update(_ step: Int) throws {
+    let adamW = AdamW(weightDecay: 0.01)
+    let numbers = Tensor(numbers, rows: 1, columns: 4, dtype: .f64)
+    try numbers.columns(0..<3).write(adamW.numbers(learningRate: 5e-4, step: step + 1), on: cpu)
+    try Step.runOnce(on: cpu) {
+      $0.adamW(
+        adamW, numbers: numbers, parameters: parameters.allValues, gradients: parameters.allGradients,
+        m: moment(0), v: moment(1))
+    }
   }
 }

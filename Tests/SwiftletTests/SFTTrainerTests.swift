@@ -53,7 +53,7 @@ struct SFTTrainerTests {
       files: [DataFile(path: configuration.trainFiles[0])], tokenizer: model.tokenizer,
       chatTemplate: model.chatTemplate, options: options)
     let plan = BatchPlan(data, batchSize: 4, rowLength: 40, isPacked: true, order: .fixed, paddingID: 0)
-    let compute = configuration.precision.dtype(on: CPU())
+    let compute = try configuration.precision.dtype(on: CPU())
     let loss = try Evaluator(model.decoder, compute: compute, on: model.backend).run(plan).loss
     // A whole model is saved in bfloat16.
     #expect(abs(loss - after) < (kind == .full ? 0.05 : 1e-6) * after)

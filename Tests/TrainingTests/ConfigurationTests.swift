@@ -102,7 +102,7 @@ import Testing
       (["layers_to_transform": [-1]], "an integer or a list"),
       (["memory_budget": "12 parsecs"], "12GB"), (["memory_budget": "99999999999999999999GB"], "12GB"),
       (["memory_budget": -1], "12GB"), (["max_steps": 0], "at least 1"), (["seed": -1], "at least 0"),
-      (["device": "cuda"], "expected one of auto, cpu"),
+      (["device": "cuda:x"], "expected auto, cpu, cuda or cuda:N"),
       (["gradient_checkpointing": "some"], "elementwise or full"),
     ] as [(JSON.Object, String)])
   func refuses(members: JSON.Object, expected: String) throws {

@@ -29,7 +29,8 @@ import Text
       var noise = Noise(state: 11)
       // B starts as zeros, which would hide A's gradient.
       for index in parameters.entries.indices {
-        parameters.withValues(index) { for i in $0.indices { $0[i] = noise.next() / 4 } }
+        let count = parameters.entries[index].count
+        try parameters.setValues(of: index, to: (0..<count).map { _ in noise.next() / 4 })
       }
       self.model = model
       let sequences = [7, 12].map { count in
@@ -48,9 +49,9 @@ import Text
     }
 
     /// The loss and its gradient by all parameters.
-    func run(_ step: GradientStep, scale: Float = 1) -> (loss: Double, gradient: [Float]) {
+    func run(_ step: GradientStep, scale: Float = 1) throws -> (loss: Double, gradient: [Float]) {
       parameters.clearGradients()
-      let loss = step.run(batch, scale: scale, dropouts: Dropouts(seed: 5, microBatch: 2))
+      let loss = try step.run(batch, scale: scale, seed: 5, microBatch: 2)
       return (loss, Array(parameters.allGradients.hostFloats))
     }
   }
@@ -60,8 +61,8 @@ import Text
     compute: DType, checkpointing: Checkpointing, dropout: Double
   ) throws {
     let setting = try Setting(dropout: dropout)
-    let builtIn = setting.run(try setting.step(nil, compute: compute, checkpointing), scale: 1 / 17)
-    let own = setting.run(
+    let builtIn = try setting.run(try setting.step(nil, compute: compute, checkpointing), scale: 1 / 17)
+    let own = try setting.run(
       try setting.step(
         { logp, _ in (-logp.reduce(0, +), logp.map { _ in -1 }) }, compute: compute, checkpointing),
       scale: 1 / 17)
@@ -96,7 +97,7 @@ import Text
   func gradientOfOwnLossIsItsFiniteDifference(_ loss: OwnLoss) throws {
     let setting = try Setting()
     let step = try setting.step(loss.callAsFunction, compute: .f64)
-    let (_, gradient) = setting.run(step)
+    let (_, gradient) = try setting.run(step)
     let largest = gradient.reduce(0) { max($0, abs($1)) }
     #expect(largest > 1e-3)
     let values = setting.parameters.allValues.hostFloats
@@ -105,9 +106,9 @@ import Text
       // A power of two: both sides are exact in float32.
       let h: Float = 0x1p-11
       values[index] = value + h
-      let (above, high) = (Double(values[index]), setting.run(step).loss)
+      let (above, high) = (Double(values[index]), try setting.run(step).loss)
       values[index] = value - h
-      let (below, low) = (Double(values[index]), setting.run(step).loss)
+      let (below, low) = (Double(values[index]), try setting.run(step).loss)
       values[index] = value
       let difference = (high - low) / (above - below)
       #expect(abs(difference - Double(gradient[index])) < 1e-5 * Double(largest), "parameter \(index)")

@@ -10,7 +10,8 @@ extension CUDA {
   public func placeForLookup(
     _ weight: Weight, as target: WeightConverter.Target?
   ) throws(SwiftletError) -> Weight {
-    let converted = try target.map { target throws(SwiftletError) in try weight.converted(to: target) } ?? weight
+    let converted =
+      try target.map { target throws(SwiftletError) in try weight.converted(to: target) } ?? weight
     return try copy(converted, to: pinnedMemory) { source, place in
       // Several threads, as the pages come from the file.
       UploadStage.fill(UnsafeMutableRawBufferPointer(start: place, count: source.count), from: source)

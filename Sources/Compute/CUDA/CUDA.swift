@@ -11,6 +11,7 @@ public final class CUDA: Backend {
   let device: CUDADevice
   let stream: UnsafeMutableRawPointer
   let gemms: GemmCache
+  private let compiler: KernelCompiler
   private var modules: [KernelSource: UnsafeMutableRawPointer] = [:]
   private var functions: [String: UnsafeMutableRawPointer] = [:]
   private(set) var failure: SwiftletError?
@@ -22,7 +23,8 @@ public final class CUDA: Backend {
   var driver: sw_cuda_driver { device.driver }
   var libraries: CUDALibraries { device.libraries }
 
-  /// Takes a GPU into use and loads all kernels, from the cache or compiled now.
+  /// Takes a GPU into use and loads the kernels, from the cache or compiled now; those of attention, which cuDNN mostly
+  /// does without, when they are first used.
   ///
   /// - Parameters:
   ///   - ordinal: which GPU, from 0.
@@ -38,8 +40,9 @@ public final class CUDA: Backend {
     let status = device.driver.cuStreamCreate(&stream, 1)  // CU_STREAM_NON_BLOCKING
     guard status == 0, let stream else { throw device.error(status, "making a stream") }
     self.stream = stream
-    try loadKernels(
-      KernelCompiler(libraries: libraries, architecture: device.architecture, cacheFolder: kernelCache))
+    compiler = KernelCompiler(
+      nvrtc: libraries.nvrtc, architecture: device.architecture, cacheFolder: kernelCache)
+    try loadKernels()
   }
 
   /// Whether this machine has a driver and a GPU.
@@ -203,19 +206,32 @@ public final class CUDA: Backend {
 
   private func function(_ name: String, _ source: KernelSource) -> UnsafeMutableRawPointer? {
     if let function = functions[name] { return function }
+    if modules[source] == nil {
+      do throws(SwiftletError) { try load(source, compiler.cubin(source)) } catch { fail(error) }
+    }
     var function: UnsafeMutableRawPointer?
     start("finding the kernel \(name)") { $0.cuModuleGetFunction(&function, modules[source], name) }
     functions[name] = function
     return function
   }
 
-  private func loadKernels(_ compiler: KernelCompiler) throws(SwiftletError) {
-    for (source, cubin) in zip(KernelSource.allCases, try compiler.cubins()) {
-      var module: UnsafeMutableRawPointer?
-      let status = cubin.withUnsafeBytes { driver.cuModuleLoadData(&module, $0.baseAddress) }
-      guard status == 0 else { throw device.error(status, "loading the kernels of \(source.rawValue).cu") }
-      modules[source] = module
+  /// Loads what every step needs, compiled side by side where it must be.
+  private func loadKernels() throws(SwiftletError) {
+    let sources = KernelSource.allCases.filter { $0 != .attention }
+    let compiler = compiler
+    let cubins = try inParallel(sources.count, into: [[UInt8]]()) { index throws(SwiftletError) in
+      try compiler.cubin(sources[index])
+    } add: {
+      $0.append($1)
     }
+    for (source, cubin) in zip(sources, cubins) { try load(source, cubin) }
+  }
+
+  private func load(_ source: KernelSource, _ cubin: [UInt8]) throws(SwiftletError) {
+    var module: UnsafeMutableRawPointer?
+    let status = cubin.withUnsafeBytes { driver.cuModuleLoadData(&module, $0.baseAddress) }
+    guard status == 0 else { throw device.error(status, "loading the kernels of \(source.rawValue).cu") }
+    modules[source] = module
   }
 }
 
@@ -230,17 +246,6 @@ private final class Ledger: Sendable {
     bytes.withLock {
       $0.now += count
       $0.peak = max($0.peak, $0.now)
-    }
-  }
-}
-
-extension KernelCompiler {
-  /// All files' machine code, compiled side by side where it must be.
-  fileprivate func cubins() throws(SwiftletError) -> [[UInt8]] {
-    try inParallel(KernelSource.allCases.count, into: []) { index throws(SwiftletError) in
-      try cubin(KernelSource.allCases[index])
-    } add: {
-      $0.append($1)
     }
   }
 }

@@ -4,9 +4,9 @@ import Foundation
 
 /// Compiles CUDA sources for one architecture, and keeps the results on disk.
 ///
-/// `Sendable` because NVRTC compiles programs of several threads at once.
-struct KernelCompiler: Sendable {
-  let libraries: CUDALibraries
+/// `Sendable` because NVRTC compiles programs of several threads at once, and its table of functions does not change.
+struct KernelCompiler: @unchecked Sendable {
+  let nvrtc: sw_nvrtc
   /// As NVRTC names it: sm_90a.
   let architecture: String
   /// Where compiled kernels are kept; nil to keep none.
@@ -23,11 +23,15 @@ struct KernelCompiler: Sendable {
   ///
   /// - Throws: `.unavailable` with the compiler's message, which names the line.
   func cubin(_ source: KernelSource) throws(SwiftletError) -> [UInt8] {
-    let path = cacheFolder.map { "\($0)/\(key(source)).cubin" }
+    try cubin(source.rawValue, source.text)
+  }
+
+  func cubin(_ name: String, _ text: String) throws(SwiftletError) -> [UInt8] {
+    let path = cacheFolder.map { "\($0)/\(key(name, text)).cubin" }
     if let path, let cached = FileManager.default.contents(atPath: path), !cached.isEmpty {
       return Array(cached)
     }
-    let cubin = try compile(source)
+    let cubin = try compile(name, text)
     if let path, let cacheFolder {
       // A cache that cannot be written costs time, nothing else.
       try? FileManager.default.createDirectory(atPath: cacheFolder, withIntermediateDirectories: true)
@@ -37,29 +41,28 @@ struct KernelCompiler: Sendable {
   }
 
   /// A hash of everything the machine code follows from.
-  private func key(_ source: KernelSource) -> String {
+  private func key(_ name: String, _ source: String) -> String {
     var (major, minor): (Int32, Int32) = (0, 0)
-    _ = libraries.nvrtc.nvrtcVersion(&major, &minor)
+    _ = nvrtc.nvrtcVersion(&major, &minor)
     let headers = KernelHeader.allCases.map(\.text)
-    let text = (headers + [source.text, "\(options)", "\(major).\(minor)"]).joined(separator: "\0")
+    let text = (headers + [source, "\(options)", "\(major).\(minor)"]).joined(separator: "\0")
     let hash = SHA256.hash(text.utf8).prefix(12).map {
       String($0 >> 4, radix: 16) + String($0 & 15, radix: 16)
     }
-    return "\(source.rawValue)-\(architecture)-\(hash.joined())"
+    return "\(name)-\(architecture)-\(hash.joined())"
   }
 
   private var options: [String] {
     ["--gpu-architecture=\(architecture)", "--std=c++17", "--extra-device-vectorization", "-default-device"]
   }
 
-  private func compile(_ source: KernelSource) throws(SwiftletError) -> [UInt8] {
-    let nvrtc = libraries.nvrtc
+  private func compile(_ name: String, _ source: String) throws(SwiftletError) -> [UInt8] {
     var program: UnsafeMutableRawPointer?
     let headers = KernelHeader.allCases.map { strdup($0.text) }
     let names = KernelHeader.allCases.map { strdup($0.fileName) }
     defer { for text in headers + names { free(text) } }
     let status = nvrtc.nvrtcCreateProgram(
-      &program, source.text, "\(source.rawValue).cu", Int32(headers.count),
+      &program, source, "\(name).cu", Int32(headers.count),
       headers.map { UnsafePointer($0) }, names.map { UnsafePointer($0) })
     guard status == 0, let program else {
       throw SwiftletError(.unavailable, "NVRTC makes no program (error \(status))")
@@ -74,7 +77,7 @@ struct KernelCompiler: Sendable {
       program, Int32(arguments.count), arguments.map { UnsafePointer($0) })
     guard result == 0 else {
       throw SwiftletError(
-        .unavailable, "\(source.rawValue).cu does not compile for \(architecture):\n\(log(of: program))",
+        .unavailable, "\(name).cu does not compile for \(architecture):\n\(log(of: program))",
         remedy: "This is a defect, or NVRTC does not know the GPU: try \(CUDALibrary.nvrtc.remedy)")
     }
     var size = 0
@@ -88,9 +91,9 @@ struct KernelCompiler: Sendable {
 
   private func log(of program: UnsafeMutableRawPointer) -> String {
     var size = 0
-    _ = libraries.nvrtc.nvrtcGetProgramLogSize(program, &size)
+    _ = nvrtc.nvrtcGetProgramLogSize(program, &size)
     var log = [CChar](repeating: 0, count: size + 1)
-    _ = libraries.nvrtc.nvrtcGetProgramLog(program, &log)
+    _ = nvrtc.nvrtcGetProgramLog(program, &log)
     return log.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
   }
 }

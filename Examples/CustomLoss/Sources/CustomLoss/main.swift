@@ -59,11 +59,10 @@ for update in 1...max(1, updates) {
   let labels = batches.reduce(0) { $0 + $1.labelCount }
   var loss = 0.0
   for batch in batches {
-    let dropouts = Dropouts(seed: 42, microBatch: microBatch)
-    loss += step.run(batch, scale: 1 / Float(labels), dropouts: dropouts) / Double(labels)
+    loss += try step.run(batch, scale: 1 / Float(labels), seed: 42, microBatch: microBatch) / Double(labels)
     microBatch += 1
   }
-  let norm = optimizer.update(learningRate: 1e-3 * min(1, Double(update) / 5))
+  let norm = try optimizer.update(learningRate: 1e-3 * min(1, Double(update) / 5))
   print(
     "update \(update)  focal loss \(String(format: "%.4f", loss))  gradient \(String(format: "%.3f", norm))")
 }
