@@ -9,4 +9,4 @@ if [ -z "$format" ]; then
 fi
 mode=(--dry-run --Werror)
 [ "${1:-}" = --fix ] && mode=(-i)
-git ls-files -z 'Sources/*.c' 'Sources/*.h' 'Sources/*.cu' | xargs -0 "$format" "${mode[@]}"
+git ls-files -z 'Sources/*.c' 'Sources/*.h' 'Sources/*.cu' 'Sources/*.cuh' | xargs -0 "$format" "${mode[@]}"

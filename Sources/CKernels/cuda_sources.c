@@ -68,6 +68,7 @@ static const struct {
 
 const char *sw_cuda_source(const char *name) {
   for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
-    if (strcmp(sources[i].name, name) == 0) return sources[i].text;
+    if (strcmp(sources[i].name, name) == 0)
+      return sources[i].text;
   return NULL;
 }

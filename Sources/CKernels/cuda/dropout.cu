@@ -18,13 +18,14 @@ DEVICE void philox(uint64_t seed, uint64_t position, uint64_t stream, uint32_t o
   out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-// A thread takes the four elements of one Philox counter. `counter`: the seed, and the micro-batch's number, which
-// stands above the layer's in the stream.
+// A thread takes the four elements of one Philox counter. `counter`: the seed, and the micro-batch's number,
+// which stands above the layer's in the stream.
 template <typename T>
 DEVICE void dropout(matrix x, uint32_t threshold, float scale, uint64_t layer, const uint64_t *counter,
                     matrix y) {
   int64_t first = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * 4;
-  if (first >= x.columns) return;
+  if (first >= x.columns)
+    return;
   uint64_t seed = counter[0], stream = counter[1] << 16 | layer;
   for (int64_t r = blockIdx.y; r < x.rows; r += gridDim.y) {
     uint32_t words[4];

@@ -5,13 +5,15 @@
 
 #define EACH(V, m)                                                                                           \
   int64_t c = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * V;                                          \
-  if (c >= m.columns) return;                                                                                \
+  if (c >= m.columns)                                                                                        \
+    return;                                                                                                  \
   for (int64_t r = blockIdx.y; r < m.rows; r += gridDim.y)
 
 template <typename T, int V> DEVICE vec<T, V> load(const matrix &m, int64_t r, int64_t c) {
   return *(const vec<T, V> *)(row<T>(m, r) + c);
 }
-template <typename T, int V> DEVICE void store(const matrix &m, int64_t r, int64_t c, const vec<T, V> &value) {
+template <typename T, int V>
+DEVICE void store(const matrix &m, int64_t r, int64_t c, const vec<T, V> &value) {
   *(vec<T, V> *)(row<T>(m, r) + c) = value;
 }
 
@@ -20,7 +22,8 @@ template <typename T, int V> DEVICE void add(matrix a, matrix b, matrix y) {
   EACH(V, y) {
     vec<T, V> u = load<T, V>(a, r, c), v = load<T, V>(b, r, c), out;
 #pragma unroll
-    for (int i = 0; i < V; i++) out.at[i] = from_float<T>(to_float(u.at[i]) + to_float(v.at[i]));
+    for (int i = 0; i < V; i++)
+      out.at[i] = from_float<T>(to_float(u.at[i]) + to_float(v.at[i]));
     store(y, r, c, out);
   }
 }
@@ -31,7 +34,8 @@ template <typename X, typename Y, int V> DEVICE void convert(matrix x, matrix y)
     vec<X, V> u = load<X, V>(x, r, c);
     vec<Y, V> out;
 #pragma unroll
-    for (int i = 0; i < V; i++) out.at[i] = from_float<Y>(to_float(u.at[i]));
+    for (int i = 0; i < V; i++)
+      out.at[i] = from_float<Y>(to_float(u.at[i]));
     store(y, r, c, out);
   }
 }
@@ -89,14 +93,15 @@ DEVICE void gated_activation_backward(matrix gate, matrix up, matrix dy, matrix 
 
 // MARK: Rotary position embedding
 
-// A thread turns pairs c and c + rotary / 2 of one head (V at once), or copies columns that are not turned. Items of
-// a head: rotary / 2 / V pairs, then (head_size - rotary) / V copies.
+// A thread turns pairs c and c + rotary / 2 of one head (V at once), or copies columns that are not turned.
+// Items of a head: rotary / 2 / V pairs, then (head_size - rotary) / V copies.
 template <typename T, int V>
 DEVICE void rotary(matrix x, const int32_t *positions, const float *cosine, const float *sine,
                    int64_t head_size, int64_t rotary, float direction, matrix y) {
   int64_t half = rotary / 2, items = (half + head_size - rotary) / V;
   int64_t item = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (item >= x.columns / head_size * items) return;
+  if (item >= x.columns / head_size * items)
+    return;
   int64_t head = item / items * head_size, c = item % items * V;
   for (int64_t r = blockIdx.y; r < x.rows; r += gridDim.y) {
     if (c >= half) {
@@ -104,7 +109,8 @@ DEVICE void rotary(matrix x, const int32_t *positions, const float *cosine, cons
       continue;
     }
     int64_t angle = positions[r] * half + c;
-    vec<float, V> cos = *(const vec<float, V> *)(cosine + angle), sin = *(const vec<float, V> *)(sine + angle);
+    vec<float, V> cos = *(const vec<float, V> *)(cosine + angle),
+                  sin = *(const vec<float, V> *)(sine + angle);
     vec<T, V> a = load<T, V>(x, r, head + c), b = load<T, V>(x, r, head + half + c), first, second;
 #pragma unroll
     for (int i = 0; i < V; i++) {
@@ -127,7 +133,8 @@ DEVICE void rotary(matrix x, const int32_t *positions, const float *cosine, cons
   KERNEL gated_##ACT##_##NAME##_x##V(matrix gate, matrix up, matrix y) {                                     \
     gated_activation<T, V, KIND>(gate, up, y);                                                               \
   }                                                                                                          \
-  KERNEL gated_##ACT##_backward_##NAME##_x##V(matrix gate, matrix up, matrix dy, matrix d_gate, matrix d_up) { \
+  KERNEL gated_##ACT##_backward_##NAME##_x##V(matrix gate, matrix up, matrix dy, matrix d_gate,              \
+                                              matrix d_up) {                                                 \
     gated_activation_backward<T, V, KIND>(gate, up, dy, d_gate, d_up);                                       \
   }
 #define ALL(T, NAME, V)                                                                                      \

@@ -18,7 +18,8 @@ struct adapters {
 // Columns [inputs, inputs + ranks) of rows [0, outputs): scale * B where a part has it, else 0.
 template <typename T> DEVICE void expand_up(matrix e, const adapters &a) {
   int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= a.outputs * a.ranks) return;
+  if (i >= a.outputs * a.ranks)
+    return;
   int64_t r = i / a.ranks;
   int32_t c = (int32_t)(i % a.ranks);
   int64_t first = 0;
@@ -27,7 +28,8 @@ template <typename T> DEVICE void expand_up(matrix e, const adapters &a) {
   for (int p = 0; p < MAX_PARTS; p++) {
     if (p < a.parts) {
       bool inside = r >= first && r < first + a.rows[p] && c >= a.column[p] && c < a.column[p] + a.rank[p];
-      if (inside) value = a.scale[p] * a.up[p][(r - first) * a.rank[p] + c - a.column[p]];
+      if (inside)
+        value = a.scale[p] * a.up[p][(r - first) * a.rank[p] + c - a.column[p]];
       first += a.rows[p];
     }
   }
@@ -38,7 +40,8 @@ template <typename T> DEVICE void expand_up(matrix e, const adapters &a) {
 template <typename T> DEVICE void expand_down(matrix e, const adapters &a) {
   int64_t width = a.inputs + a.ranks;
   int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= a.ranks * width) return;
+  if (i >= a.ranks * width)
+    return;
   int64_t r = i / width, c = i % width;
   row<T>(e, a.outputs + r)[c] = from_float<T>(c < a.inputs ? a.down[r * a.inputs + c] : 0.0f);
 }

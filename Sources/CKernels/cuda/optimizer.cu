@@ -9,7 +9,8 @@ DEVICE double block_sum(double value) {
   partial[threadIdx.x] = value;
   for (int half = THREADS / 2; half > 0; half /= 2) {
     __syncthreads();
-    if ((int)threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
+    if ((int)threadIdx.x < half)
+      partial[threadIdx.x] += partial[threadIdx.x + half];
   }
   return partial[0];
 }
@@ -20,14 +21,17 @@ KERNEL sum_squares_partial(const float *x, int64_t count, double *partial) {
   for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += (int64_t)SUM_BLOCKS * THREADS)
     sum += (double)x[i] * x[i];
   sum = block_sum(sum);
-  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+  if (threadIdx.x == 0)
+    partial[blockIdx.x] = sum;
 }
 
 KERNEL sum_squares_total(const double *partial, double *sum) {
   double value = 0;
-  for (int i = threadIdx.x; i < SUM_BLOCKS; i += THREADS) value += partial[i];
+  for (int i = threadIdx.x; i < SUM_BLOCKS; i += THREADS)
+    value += partial[i];
   value = block_sum(value);
-  if (threadIdx.x == 0) *sum = value;
+  if (threadIdx.x == 0)
+    *sum = value;
 }
 
 // What does not change from update to update.
@@ -69,27 +73,34 @@ DEVICE void update(const constants &k, float &p, float g, float &m, float &v) {
   p -= k.step_size * m / (sqrtf(v) / k.correction2_root + k.epsilon);
 }
 
-KERNEL adamw_f32(adamw a, const double *numbers, float *p, const float *g, float *m, float *v, int64_t count) {
+KERNEL adamw_f32(adamw a, const double *numbers, float *p, const float *g, float *m, float *v,
+                 int64_t count) {
   __shared__ constants k;
-  if (threadIdx.x == 0) k = prepare(a, numbers);
+  if (threadIdx.x == 0)
+    k = prepare(a, numbers);
   __syncthreads();
-  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (int64_t)gridDim.x * blockDim.x)
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count;
+       i += (int64_t)gridDim.x * blockDim.x)
     update(k, p[i], g[i], m[i], v[i]);
 }
 
 // MARK: 8-bit moments (Dettmers et al., arXiv:2110.02861, section 2)
 
-// The code whose value is nearest to `value`, which is at most 1 in magnitude: values between two codes go to the
-// lower up to their middle. The least boundary of second moments is 0: one that is not 0 is never rounded to 0.
+// The code whose value is nearest to `value`, which is at most 1 in magnitude: values between two codes go to
+// the lower up to their middle. The least boundary of second moments is 0: one that is not 0 is never rounded
+// to 0.
 DEVICE uint8_t encode(const float *map, float value, bool keeps_positive) {
   int low = 0, high = 255; // the first code whose boundary is not below the value
 #pragma unroll
   for (int i = 0; i < 8; i++) {
     int middle = (low + high) / 2;
     float boundary = 0.5f * (map[middle] + map[middle + 1 < 256 ? middle + 1 : 255]);
-    if (keeps_positive && middle == 0) boundary = fminf(boundary, 0.0f);
-    if (value > boundary) low = middle + 1;
-    else high = middle;
+    if (keeps_positive && middle == 0)
+      boundary = fminf(boundary, 0.0f);
+    if (value > boundary)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return (uint8_t)low;
 }
@@ -97,11 +108,13 @@ DEVICE uint8_t encode(const float *map, float value, bool keeps_positive) {
 DEVICE float inverse(float absmax) { return absmax >= 1.17549435e-38f ? 1 / absmax : 0; }
 
 // A block of threads takes a block of 256 elements.
-KERNEL adamw_8bit(adamw a, const double *numbers, float *p, const float *g, uint8_t *m_codes, uint8_t *v_codes,
-                  float *m_absmax, float *v_absmax, const float *m_map, const float *v_map, int64_t count) {
+KERNEL adamw_8bit(adamw a, const double *numbers, float *p, const float *g, uint8_t *m_codes,
+                  uint8_t *v_codes, float *m_absmax, float *v_absmax, const float *m_map, const float *v_map,
+                  int64_t count) {
   __shared__ constants k;
   __shared__ float maps[2][256];
-  if (threadIdx.x == 0) k = prepare(a, numbers);
+  if (threadIdx.x == 0)
+    k = prepare(a, numbers);
   maps[0][threadIdx.x] = m_map[threadIdx.x];
   maps[1][threadIdx.x] = v_map[threadIdx.x];
   __syncthreads();
@@ -115,7 +128,8 @@ KERNEL adamw_8bit(adamw a, const double *numbers, float *p, const float *g, uint
       v = maps[1][v_codes[i]] * v_absmax[block];
       update(k, p[i], g[i], m, v);
     }
-    float m_greatest = block_reduce<max_of>(inside ? fabsf(m) : 0), v_greatest = block_reduce<max_of>(inside ? fabsf(v) : 0);
+    float m_greatest = block_reduce<max_of>(inside ? fabsf(m) : 0),
+          v_greatest = block_reduce<max_of>(inside ? fabsf(v) : 0);
     if (inside) {
       m_codes[i] = encode(maps[0], m * inverse(m_greatest), false);
       v_codes[i] = encode(maps[1], v * inverse(v_greatest), true);

@@ -1,10 +1,12 @@
-// RMS normalisation (Zhang & Sennrich, arXiv:1910.07467, eq. 4) and its gradient: ../rms_norm.c on the device.
+// RMS normalisation (Zhang & Sennrich, arXiv:1910.07467, eq. 4) and its gradient: ../rms_norm.c on the
+// device.
 //
-// A block of threads, or a warp for narrow ones, normalises a group of `width` columns. The group's second reading
-// finds it in the first-level cache, so memory is read once.
+// A block of threads, or a warp for narrow ones, normalises a group of `width` columns. The group's second
+// reading finds it in the first-level cache, so memory is read once.
 #include "common.cuh"
 
-// Groups are counted over all rows: group g is columns [g % n * width, ...) of row g / n, n = columns / width.
+// Groups are counted over all rows: group g is columns [g % n * width, ...) of row g / n, n = columns /
+// width.
 struct group {
   int64_t row, column, index;
 };
@@ -28,7 +30,8 @@ DEVICE void rms_norm(matrix x, matrix residual, const float *weight, float epsil
   group g;
   int64_t per_row = x.columns / width;
   bool inside = my_group<THREADS>(x.rows * per_row, per_row, width, g);
-  if (THREADS == 32 && !inside) return;
+  if (THREADS == 32 && !inside)
+    return;
   int lane = threadIdx.x % THREADS;
   const X *x_row = row<X>(x, g.row) + g.column;
   const X *h_row = x_row;
@@ -51,18 +54,21 @@ DEVICE void rms_norm(matrix x, matrix residual, const float *weight, float epsil
     for (int64_t c = lane * V; c < width; c += THREADS * V) {
       vec<X, V> a = *(const vec<X, V> *)(x_row + c);
 #pragma unroll
-      for (int i = 0; i < V; i++) sum += to_float(a.at[i]) * to_float(a.at[i]);
+      for (int i = 0; i < V; i++)
+        sum += to_float(a.at[i]) * to_float(a.at[i]);
     }
   }
   float scale = rsqrtf(group_sum<THREADS>(sum) / (float)width + epsilon);
-  if (lane == 0) rstd[g.index] = scale;
+  if (lane == 0)
+    rstd[g.index] = scale;
   Y *y_row = row<Y>(y, g.row) + g.column;
   for (int64_t c = lane * V; c < width; c += THREADS * V) {
     vec<X, V> a = *(const vec<X, V> *)(h_row + c);
     vec<float, V> w = *(const vec<float, V> *)(weight + c);
     vec<Y, V> out;
 #pragma unroll
-    for (int i = 0; i < V; i++) out.at[i] = from_float<Y>(to_float(a.at[i]) * scale * w.at[i]);
+    for (int i = 0; i < V; i++)
+      out.at[i] = from_float<Y>(to_float(a.at[i]) * scale * w.at[i]);
     *(vec<Y, V> *)(y_row + c) = out;
   }
 }
@@ -74,7 +80,8 @@ DEVICE void rms_norm_backward(matrix dy, matrix h, const float *weight, const fl
   group g;
   int64_t per_row = h.columns / width;
   bool inside = my_group<THREADS>(h.rows * per_row, per_row, width, g);
-  if (THREADS == 32 && !inside) return;
+  if (THREADS == 32 && !inside)
+    return;
   int lane = threadIdx.x % THREADS;
   const DY *dy_row = row<DY>(dy, g.row) + g.column;
   const H *h_row = row<H>(h, g.row) + g.column;
@@ -84,7 +91,8 @@ DEVICE void rms_norm_backward(matrix dy, matrix h, const float *weight, const fl
     vec<H, V> x = *(const vec<H, V> *)(h_row + c);
     vec<float, V> w = *(const vec<float, V> *)(weight + c);
 #pragma unroll
-    for (int i = 0; i < V; i++) sum += w.at[i] * to_float(d.at[i]) * to_float(x.at[i]);
+    for (int i = 0; i < V; i++)
+      sum += w.at[i] * to_float(d.at[i]) * to_float(x.at[i]);
   }
   // mean(w * dy * n) * rstd
   float mean = group_sum<THREADS>(sum) * scale / (float)width * scale;
@@ -94,7 +102,8 @@ DEVICE void rms_norm_backward(matrix dy, matrix h, const float *weight, const fl
     vec<DY, V> d = *(const vec<DY, V> *)(dy_row + c);
     vec<H, V> x = *(const vec<H, V> *)(h_row + c), a = {}, out;
     vec<float, V> w = *(const vec<float, V> *)(weight + c);
-    if (add_row) a = *(const vec<H, V> *)(add_row + c);
+    if (add_row)
+      a = *(const vec<H, V> *)(add_row + c);
 #pragma unroll
     for (int i = 0; i < V; i++) {
       float value = scale * (w.at[i] * to_float(d.at[i]) - to_float(x.at[i]) * mean);
@@ -104,7 +113,8 @@ DEVICE void rms_norm_backward(matrix dy, matrix h, const float *weight, const fl
   }
 }
 
-// d_weight[c] += sum over rows and groups of dy * h * rstd. A block takes 32 columns; its 32 warps share the groups.
+// d_weight[c] += sum over rows and groups of dy * h * rstd. A block takes 32 columns; its 32 warps share the
+// groups.
 template <typename DY, typename H>
 DEVICE void rms_norm_backward_weight(matrix dy, matrix h, const float *rstd, int64_t width, float *d_weight) {
   __shared__ float partial[32][33];
@@ -119,9 +129,11 @@ DEVICE void rms_norm_backward_weight(matrix dy, matrix h, const float *rstd, int
     }
   partial[slice][threadIdx.x % 32] = sum;
   __syncthreads();
-  if (slice != 0 || c >= width) return;
+  if (slice != 0 || c >= width)
+    return;
   float total = 0;
-  for (int i = 0; i < 32; i++) total += partial[i][threadIdx.x];
+  for (int i = 0; i < 32; i++)
+    total += partial[i][threadIdx.x];
   d_weight[c] += total;
 }
 
@@ -130,8 +142,8 @@ DEVICE void rms_norm_backward_weight(matrix dy, matrix h, const float *rstd, int
                          matrix h, matrix y, float *rstd) {                                                  \
     rms_norm<X, Y, V, THREADS>(x, residual, weight, epsilon, width, h, y, rstd);                             \
   }                                                                                                          \
-  KERNEL rms_norm_backward_##NAME(matrix dy, matrix h, const float *weight, const float *rstd, int64_t width, \
-                                  matrix adding, matrix dh) {                                                \
+  KERNEL rms_norm_backward_##NAME(matrix dy, matrix h, const float *weight, const float *rstd,               \
+                                  int64_t width, matrix adding, matrix dh) {                                 \
     rms_norm_backward<Y, X, V, THREADS>(dy, h, weight, rstd, width, adding, dh);                             \
   }
 #define NORMS(NAME, X, Y)                                                                                    \
