@@ -8,10 +8,10 @@ BINARY := .build/release/swiftlet
 NVRTC := .build-test/nvidia
 TESTING := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
-.PHONY: help build demo test lint format docs bench model
+.PHONY: help build demo test lint format docs bench bench-gpu model
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 build: ## the release binary, .build/release/swiftlet
 	$(SWIFT) build -c release --product swiftlet
@@ -42,3 +42,6 @@ docs: ## the library's documentation, in .build/documentation
 
 bench: model build ## tokens per second and memory beside transformers + peft; writes a JSON line each
 	@Benchmarks/cpu.sh $(BINARY)
+
+bench-gpu: build ## the same on an NVIDIA GPU beside Unsloth; TOKENIZER=folder with a tokenizer.json
+	@Benchmarks/gpu.sh $(BINARY) $(TOKENIZER)
