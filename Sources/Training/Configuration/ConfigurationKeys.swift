@@ -129,7 +129,7 @@ extension ConfigurationKey {
     Self(
       name: "gradient_checkpointing", aliases: ["use_gradient_checkpointing"],
       help: "what backward computes again; auto: as little as the memory allows",
-      expected: "auto, true, false, keep, elementwise or full",
+      expected: "auto, true, false, keep, elementwise, narrow or full",
       apply: { configuration, value in
         switch value {
         case "auto", "unsloth": configuration.run.checkpointing = nil
