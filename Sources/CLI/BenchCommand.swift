@@ -24,7 +24,9 @@ struct BenchTrain: ReportingCommand {
   @Option(help: "Micro-batches of a step.") var gradientAccumulation: Count = 1
   @Option(help: "Optimiser: adamw_torch or adamw_8bit.") var optim = Optimizer.Kind.adamW
   @Option(
-    help: "What layers keep for backward: keep, elementwise, narrow or full; the default follows from the memory.")
+    help:
+      "What layers keep for backward: keep, elementwise, narrow or full; the default follows from the memory."
+  )
   var checkpointing: Checkpointing?
   @Option(help: "Memory for everything, in MB; the default is what is free.") var memoryBudget: Int?
   @Flag(help: "Add how long each operation takes, in a step.") var profile = false

@@ -32,6 +32,13 @@ public final class SFTTrainer: Sendable {
   public let paddingShare: Double
   private let prepared: Prepared
   private let interruption = Atomic(false)
+  private let activity = Mutex(Activity())
+
+  /// Runs on threads of their own, and who waits for their end.
+  private struct Activity {
+    var runs = 0
+    var waiting: [CheckedContinuation<Void, Never>] = []
+  }
 
   /// Opens model and data, plans the run and takes its memory.
   ///
@@ -86,11 +93,13 @@ public final class SFTTrainer: Sendable {
   }
 
   /// Trains on a thread of its own and tells what happens. Ending the iteration early interrupts the run as
-  /// `interrupt` does.
+  /// `interrupt` does; `ended` then waits for the checkpoint.
   public func run() -> AsyncThrowingStream<TrainingEvent, any Error> {
-    AsyncThrowingStream { continuation in
+    activity.withLock { $0.runs += 1 }
+    return AsyncThrowingStream { continuation in
       continuation.onTermination = { [weak self] _ in self?.interrupt() }
       let thread = Thread { [self] in
+        defer { runEnded() }
         do {
           _ = try runHere { continuation.yield($0) }
           continuation.finish()
@@ -100,6 +109,27 @@ public final class SFTTrainer: Sendable {
       thread.stackSize = 8 << 20
       thread.start()
     }
+  }
+
+  /// Returns when all that `run` started has ended and its checkpoint is written.
+  public func ended() async {
+    await withCheckedContinuation { continuation in
+      let isIdle = activity.withLock {
+        if $0.runs > 0 { $0.waiting.append(continuation) }
+        return $0.runs == 0
+      }
+      if isIdle { continuation.resume() }
+    }
+  }
+
+  private func runEnded() {
+    let waiting = activity.withLock { activity -> [CheckedContinuation<Void, Never>] in
+      activity.runs -= 1
+      guard activity.runs == 0 else { return [] }
+      defer { activity.waiting = [] }
+      return activity.waiting
+    }
+    for continuation in waiting { continuation.resume() }
   }
 
   /// Trains on the calling thread.

@@ -63,13 +63,11 @@ struct SFTTrainerTests {
   @Test func endsWithItsEvents() async throws {
     var configuration = configuration
     configuration.run.maximumSteps = 100_000
-    for try await event in try SFTTrainer(configuration).run() {
+    let trainer = try SFTTrainer(configuration)
+    for try await event in trainer.run() {
       if case .step(let step) = event, step.step == 3 { break }
     }
-    let deadline = ContinuousClock.now + .seconds(10)
-    while Trainer.newestCheckpoint(in: folder.path + "/out") == nil, ContinuousClock.now < deadline {
-      try await Task.sleep(for: .milliseconds(10))
-    }
+    await trainer.ended()
     #expect(Trainer.newestCheckpoint(in: folder.path + "/out") != nil)
   }
 
