@@ -99,10 +99,14 @@ struct CUDAAttentionPlanTests {
 
     let backwardKey = try #require(fused.key(forward, backward))
     let backwardPlan = try CuDNNAttentionPlan(backwardKey, fused.library)
-    // dQ's sums, and at most dK's and dV's of each query head beside them.
-    let wide = rows * (attention.heads + 2 * attention.keyValueHeads) * attention.headSize * 4
+    // dQ's sums in float, in rows of the merged gradient at most; dK and dV in bfloat16, of each query head and of each
+    // key's; two numbers for each query and head.
+    let (queries, keys) = (
+      rows * attention.heads * attention.headSize, rows * attention.keyValueHeads * attention.headSize
+    )
     let bytes = backwardPlan.workspace(rows: rows).bytes
-    #expect(bytes >= rows * attention.heads * attention.headSize * 4 && bytes < 3 * wide + 1 << 20)
+    #expect(bytes >= 4 * queries)
+    #expect(bytes < 4 * (queries + 2 * keys) + 4 * (queries + keys) + 8 * rows * attention.heads + 1 << 16)
     #expect(attention.isUniform == backwardPlan.offsets.isEmpty)
   }
 

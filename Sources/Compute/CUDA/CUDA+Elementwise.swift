@@ -127,7 +127,8 @@ extension CUDA {
   public func crossEntropy(_ logits: Tensor, labels: Tensor, logsumexp: Tensor, loss: Tensor) {
     launch(
       .crossEntropy, "cross_entropy_\(logits.dtype)_x\(vectorWidth([logits]))",
-      logits.matrix, labels.address, logsumexp.address, loss.address)
+      grid: Grid(x: logits.rows), threads: 512, logits.matrix, labels.address, logsumexp.address, loss.address
+    )
   }
 
   public func crossEntropyBackward(

@@ -121,9 +121,10 @@ struct CuDNNAttentionPlan {
       add(.delta, heads * 4)
       add(.dQSum, (key.isPacked ? rows * gradients.dQ : heads * shape.headSize) * 4)
       if key.isPacked && key.isGrouped {
-        // NVIDIA's front end gives these bf16 sums the room of float.
-        add(.dKHeads, heads * shape.headSize * 4)
-        add(.dVHeads, heads * shape.headSize * 4)
+        // As much as cuDNN takes for them itself where rows are not packed. (It would take them for packed rows too,
+        // but as many for every sequence as the longest has.)
+        add(.dKHeads, heads * shape.headSize * 2)
+        add(.dVHeads, heads * shape.headSize * 2)
         add(.dK, rows * gradients.dK * 2)
         add(.dV, rows * gradients.dV * 2)
       }

@@ -63,10 +63,13 @@ extension OpCase {
   ) -> OpCase {
     let options =
       (ignored == nil ? "" : ", some ignored") + (masked ? ", some masked" : "") + (wide ? ", wide" : "")
+    let element = wide ? Operand.Element.arithmetic : .activation
     return OpCase(
       name: "crossEntropy (\(rows), \(vocabulary)), logits to \(scale)\(options)",
       operands: [
-        .logits(rows, vocabulary, as: wide ? .arithmetic : .activation, scale: scale, masked: masked),
+        masked
+          ? .maskedLogits(rows, vocabulary, as: element, scale: scale)
+          : .input("logits", rows, vocabulary, as: element, scale: scale),
         .values("labels", 1, rows, .i32) { _, row, random in
           let isIgnored = ignored.map { row % $0 == 0 } ?? false
           return Double(isIgnored ? Int(ignoredLabel) : Int.random(in: 0..<vocabulary, using: &random))
@@ -113,16 +116,15 @@ extension Uncertain {
 }
 
 extension Operand {
-  fileprivate static func logits(
-    _ rows: Int, _ vocabulary: Int, as element: Element, scale: Double, masked: Bool
+  fileprivate static func maskedLogits(
+    _ rows: Int, _ vocabulary: Int, as element: Element, scale: Double
   ) -> Operand {
-    var logits = Operand.input("logits", rows, vocabulary, as: element, scale: scale)
-    guard masked else { return logits }
-    logits.content = .computed { row, column, random in
-      let isMasked = column % 3 == row % 3 || row % 7 == 2
-      return isMasked ? -.infinity : scale * random.uniform()
-    }
-    return logits
+    Operand(
+      name: "logits", rows: rows, columns: vocabulary, element: element,
+      content: .computed { row, column, random in
+        let isMasked = column % 3 == row % 3 || row % 7 == 2
+        return isMasked ? -.infinity : scale * random.uniform()
+      }, isStrided: true)
   }
 
   fileprivate static func ids(_ name: String, _ count: Int, below vocabulary: Int) -> Operand {
