@@ -33,7 +33,8 @@ public final class Trainer {
   /// Packing an epoch takes time, so it is kept while it lasts.
   private var currentEpoch: (number: Int, batches: BatchPlan.Epoch)?
 
-  /// Plans the run and takes its memory: fails here when that does not suffice. Nothing is written before `run`.
+  /// Plans the run and takes its memory: fails here when that does not suffice, saying what would fit. Nothing is written
+  /// before `run`.
   ///
   /// - Parameters:
   ///   - model: with adapters or trainable weights attached, whose values are `parameters`.
@@ -52,11 +53,20 @@ public final class Trainer {
     self.backend = backend
     optimizer = try Optimizer(settings.optimizer, for: parameters, on: backend)
     let fixed = Self.memory(model, parameters, optimizer)
-    runner = try StepRunner(
-      model, compute: settings.compute, on: data, evaluation: evaluation,
-      microBatches: settings.gradientAccumulation, optimizer: optimizer,
-      checkpointing: settings.checkpointing, arenaBudget: Self.budget(settings, backend) - fixed.total,
-      backend: backend)
+    let arenaBudget = Self.budget(settings, backend) - fixed.total
+    do {
+      runner = try StepRunner(
+        model, compute: settings.compute, on: data, evaluation: evaluation,
+        microBatches: settings.gradientAccumulation, optimizer: optimizer,
+        checkpointing: settings.checkpointing, arenaBudget: arenaBudget, backend: backend)
+    } catch let error as SwiftletError where error.code == .outOfMemory {
+      throw SmallerBatch(lines: data.batchSize, length: data.rowLength) { lines, length in
+        let step = try? GradientStep(
+          model, compute: settings.compute, lines: lines, length: length,
+          checkpointing: settings.checkpointing, arenaBudget: arenaBudget, on: backend)
+        return step != nil
+      }.explaining(error)
+    }
 
     let stepsPerEpoch =
       (data.batchesPerEpoch + settings.gradientAccumulation - 1) / settings.gradientAccumulation
