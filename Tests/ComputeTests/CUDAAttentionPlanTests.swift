@@ -117,6 +117,8 @@ struct CUDAAttentionPlanTests {
     var short = served
     short.longest = 32
     #expect(fused.key(short.forward, nil) == nil)
+    #expect(fused.key(served.forward.ofPrompt(rows: 63), nil) == nil)
+    #expect(fused.key(served.forward.ofPrompt(rows: 64), nil) != nil)
     var odd = served
     odd.headSize = 20
     #expect(fused.key(odd.forward, nil) == nil)
@@ -180,5 +182,15 @@ struct CUDAAttentionPlanTests {
     } catch { return false }
     compiler.waitUntilExit()
     return compiler.terminationStatus == 0 && dlopen(library, RTLD_NOW | RTLD_GLOBAL) != nil
+  }
+}
+
+extension Attention {
+  /// Of the first rows alone, in a context that may have all.
+  fileprivate func ofPrompt(rows: Int) -> Attention {
+    Attention(
+      shape: shape, q: q.rows(0..<rows), k: k.rows(0..<rows), v: v.rows(0..<rows),
+      segments: Segments(table: segments.table.rows(0..<1), longest: segments.longest),
+      out: out.rows(0..<rows), logsumexp: logsumexp.rows(0..<rows))
   }
 }

@@ -162,6 +162,28 @@ struct TrainerTests {
     #expect(run.files == ["checkpoint-2", "metrics.jsonl"])
   }
 
+  /// A device that fails leaves the checkpoints, and the error names the one to continue from.
+  @Test func namesTheCheckpointWhenTheDeviceFails() throws {
+    func error(saveSteps: Int) throws -> (SwiftletError?, TinyRun) {
+      let run = try TinyRun()
+      run.settings.saveSteps = saveSteps
+      let trainer = try run.trainer()
+      let error = #expect(throws: SwiftletError.self) {
+        try trainer.run(report: { event in
+          guard case .step(let report) = event, report.step == 5 else { return }
+          throw SwiftletError(.unavailable, "the GPU is lost", remedy: "Start again.")
+        })
+      }
+      return (error, run)
+    }
+    let (saved, run) = try error(saveSteps: 2)
+    #expect(saved?.message == "after step 5 of 9: the GPU is lost")
+    #expect(saved?.remedy?.contains("checkpoint-4: the same command with --resume") == true)
+    #expect(saved?.remedy?.hasPrefix("Start again.\n") == true)
+    #expect(try run.train(resume: 4).last?.step == 9)
+    #expect(try error(saveSteps: 6).0?.remedy?.contains("No checkpoint") == true)
+  }
+
   @Test func refusesAFolderThatCannotBeWritten() throws {
     let run = try TinyRun()
     run.settings.outputFolder = try run.folder.write("", "file") + "/out"

@@ -30,8 +30,9 @@ final class CuDNNAttention {
     let (segments, shape, rows) = (attention.segments, attention.shape, attention.q.rows)
     var operands = [attention.q, attention.k, attention.v, attention.out]
     if let backward { operands += [backward.dOut, backward.dQ, backward.dK, backward.dV] }
-    // Decoding has a new length with every token, and few queries: not worth a plan. Nor are short sequences.
-    guard rows == attention.k.rows, segments.longest >= 64, isServed(shape),
+    // Decoding has a new length with every token, and few queries: not worth a plan. Nor are short sequences, nor
+    // prompts of few rows, whose context may be long.
+    guard rows == attention.k.rows, min(rows, segments.longest) >= 64, isServed(shape),
       operands.allSatisfy({ $0.dtype == .bf16 && $0.liesInVectors })
     else { return nil }
 

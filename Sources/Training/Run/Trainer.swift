@@ -98,8 +98,19 @@ public final class Trainer {
   ///   - isInterrupted: asked before every micro-batch; when true, a checkpoint is saved and `.interrupted`
   ///     thrown.
   ///   - report: told everything that happens, on this thread.
+  /// - Throws: `.interrupted`; what failed on the device, naming the checkpoint to continue from.
   public func run(
     isInterrupted: () -> Bool = { false }, report: (TrainingEvent) throws -> Void = { _ in }
+  ) throws -> RunReport {
+    do {
+      return try runToEnd(isInterrupted, report)
+    } catch let error as SwiftletError where error.code == .unavailable || error.code == .outOfMemory {
+      throw lost(error)
+    }
+  }
+
+  private func runToEnd(
+    _ isInterrupted: () -> Bool, _ report: (TrainingEvent) throws -> Void
   ) throws -> RunReport {
     try Self.makeWritable(settings.outputFolder)
     try log.begin()
@@ -216,6 +227,17 @@ public final class Trainer {
       "interrupted after step \(step) of \(outline.totalSteps); the run is saved in "
         + "\(settings.outputFolder)/checkpoint-\(step)",
       remedy: "Run the same command with --resume to continue.")
+  }
+
+  /// The error of a device that stopped, with what is left of the run.
+  private func lost(_ error: SwiftletError) -> SwiftletError {
+    let rest =
+      Self.newestCheckpoint(in: settings.outputFolder).map {
+        "The run is saved in \($0): the same command with --resume continues there."
+      } ?? "No checkpoint was saved by then; save_steps says how often one is."
+    return SwiftletError(
+      error.code, "after step \(step) of \(outline.totalSteps): \(error.message)",
+      remedy: [error.remedy, rest].compactMap(\.self).joined(separator: "\n"))
   }
 
   private func finish(_ report: RunReport) throws {
