@@ -88,6 +88,28 @@ struct CUDAErrorTests {
     #expect(error?.remedy?.contains("driver") == true)
   }
 
+  /// What the loader says of a file that is there is told; of one that is not, only that.
+  @Test func tellsWhatIsBrokenFromWhatIsMissing() throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "swiftlet-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    func error() -> SwiftletError? {
+      #expect(throws: SwiftletError.self) {
+        try LibrarySearch(folders: [folder.path], generation: 0).open(.blas)
+      }
+    }
+    #expect(error()?.message.contains("was not found") == true)
+    // The next place would serve.
+    guard (try? LibrarySearch(folders: [], generation: 12).open(.blas)) == nil else { return }
+    try Data("not a library".utf8).write(to: folder.appending(path: "libcublasLt.so.12"))
+    let broken = #expect(throws: SwiftletError.self) {
+      try LibrarySearch(folders: [folder.path], generation: 12).open(.blas)
+    }
+    #expect(broken?.message.contains("libcublasLt.so.12") == true)
+    #expect(broken?.message.contains("CUDA 12") == true)
+    #expect(broken?.remedy == "pip install nvidia-cublas-cu12")
+  }
+
   /// CUresults, and a word of what to do.
   @Test(
     arguments: [

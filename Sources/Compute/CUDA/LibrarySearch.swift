@@ -91,17 +91,19 @@ struct LibrarySearch {
 
   /// Opens the first candidate that can be.
   func open(_ library: CUDALibrary) throws(SwiftletError) -> (handle: UnsafeMutableRawPointer, path: String) {
-    var reasons: [String] = []
+    var reason: String?
     for path in candidates(library) {
       if library == .nvrtc { preloadBuiltins(beside: path) }
       if let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL) { return (handle, path) }
-      reasons.append(String(cString: dlerror()))
+      // The loader's words where there is such a file, but not where there is none.
+      let words = String(cString: dlerror())
+      if !(words.hasPrefix("\(path):") && words.contains("No such file")) { reason = reason ?? words }
     }
+    let name = library.names(for: generation).first ?? library.rawValue
     let served = generation < CUDALibrary.newest ? " (the driver serves CUDA \(generation))" : ""
     throw SwiftletError(
-      .unavailable,
-      "\(library.names(for: generation).first ?? library.rawValue) cannot be opened\(served): "
-        + (reasons.first ?? "it was not found"), remedy: library.remedy(for: generation))
+      .unavailable, "\(name)\(served) " + (reason.map { "cannot be opened: \($0)" } ?? "was not found"),
+      remedy: library.remedy(for: generation))
   }
 
   /// NVRTC's wheel does not say where its second library lies, so that must be in the process already.

@@ -14,8 +14,8 @@ struct SmallerBatch {
   }
 
   private var remedy: String {
-    var choices = [longest(of: lines), fewer].compactMap(\.self)
-    if choices.isEmpty, lines > 1, let single = longest(of: 1) { choices = [single] }
+    let instead = lines > 1 ? fewer ?? longest(of: 1) : nil
+    let choices = [longest(of: lines), instead].compactMap(\.self)
     guard !choices.isEmpty else {
       return
         "No shorter max_seq_length fits either: raise memory_budget, or take a smaller model or one whose weights "
