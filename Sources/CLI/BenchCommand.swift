@@ -37,6 +37,7 @@ struct BenchTrain: ReportingCommand {
     var lora = LoRAConfiguration()
     (lora.r, lora.alpha) = (r.value, Double(r.value))
     try model.addLoRA(lora)
+    try model.use(dtype)
     guard let parameters = model.parameters else { return }
     let folder = FileManager.default.temporaryDirectory.path + "/swiftlet-bench-\(getpid())"
     defer { try? FileManager.default.removeItem(atPath: folder) }

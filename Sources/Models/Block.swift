@@ -87,12 +87,13 @@ public struct Block {
       guard checkpointing != .keep else { return self }
       var saved = self
       let isNarrow = checkpointing == .narrow
-      if s.backend.mergesLinears {
-        // They lie beside what is dropped.
-        saved.hQKV = hQKV.map { s.convert($0, to: $0.dtype) }
-        saved.hGateUp = isNarrow ? nil : hGateUp.map { s.convert($0, to: $0.dtype) }
-        saved.hDown = hDown.map { s.convert($0, to: $0.dtype) }
+      // Beside what is dropped, they would keep it.
+      func apart(_ side: Tensor?) -> Tensor? {
+        side.map { $0.isContiguous ? $0 : s.convert($0, to: $0.dtype) }
       }
+      saved.hQKV = apart(hQKV)
+      saved.hGateUp = isNarrow ? nil : apart(hGateUp)
+      saved.hDown = apart(hDown)
       if isNarrow { saved.gateUp = nil }
       saved.n1 = nil
       saved.n2 = nil
@@ -251,7 +252,7 @@ public struct Block {
 
   /// The stream's gradient as the products of `linear` take it.
   private func narrowed(_ dy: Tensor, for linear: Linear, like product: Tensor, _ s: Step) -> Linear.Operand {
-    if dy.dtype == product.dtype, !s.backend.mergesLinears { return linear.outputGradient(dy, s) }
+    if dy.dtype == product.dtype, !linear.merges(s) { return linear.outputGradient(dy, s) }
     let gradient = linear.makeOutputGradient(dy.rows, product.dtype, s)
     s.copy(dy, into: gradient.main)
     return gradient

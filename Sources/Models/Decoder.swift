@@ -12,8 +12,8 @@ public struct Decoder {
   public var finalNorm: Norm
   /// (vocabulary, C); the embedding itself when `spec.tiesHead`.
   public var head: Linear
-  /// Memory of norms and biases.
-  private let vectors: [Buffer]
+  /// Memory of norms, biases and float8 scales.
+  var vectors: [Buffer]
   /// Where everything lies.
   let backend: any Backend
   /// What is trained: a tensor does not keep its memory alive.

@@ -66,6 +66,16 @@ public protocol Backend: AnyObject {
   /// `expand` writes anew each time; if not, part by part.
   var mergesLinears: Bool { get }
   func expand(_ layer: LinearExpansion, into out: Tensor)
+  func expandUps(_ layer: LinearExpansion, into out: Tensor)
+
+  // Products in float8
+  /// Why this device has none that are fast; nil when it has.
+  var float8Refusal: String? { get }
+  func float8(_ x: Tensor, times factors: Tensor?, into rows: Float8Rows)
+  func float8Scales(_ weight: Weight, into scales: Tensor)
+  func float8(_ weight: Weight, scales: Tensor, transposed: Bool, into codes: Tensor)
+  func workspaceBytes(_ product: Float8Product) -> Int
+  func run(_ product: Float8Product, workspace: Tensor?)
 
   // Attention
   func workspaceBytes(_ attention: Attention) -> Int

@@ -20,7 +20,8 @@ extension ConfigurationKey {
         return true
       }, read: { .string($0.device.text) }),
     choice(
-      "dtype", "torch_dtype", at: \.precision, also: ["bf16": .bfloat16, "fp32": .float32, "f32": .float32],
+      "dtype", "torch_dtype", "compute", at: \.precision,
+      also: ["bf16": .bfloat16, "fp32": .float32, "f32": .float32],
       "type of the products"),
     shorthand("bf16", of: "dtype", on: "bfloat16", off: "float32"),
   ]
