@@ -10,7 +10,7 @@ import Text
 /// What becomes of layers between forward and backward: it changes memory and time, never a result.
 @Suite struct PolicyTests {
   /// A random model with adapters and two packed batches.
-  struct Setting {
+  private struct Setting {
     let backend: CPU
     let model: Decoder
     let parameters: Parameters
@@ -175,13 +175,15 @@ import Text
     }
   }
 
+  /// The layout leaves some memory empty, which no estimate knows.
   @Test func estimatesMemory() throws {
     let setting = try Setting(layers: 6, length: 256)
     let rates = Self.rates(setting, layers: 1)
     for mixture in PolicyMixture.all(layers: 6, Checkpointing.allCases) {
       let policies = mixture.policies(layers: 6)
       let (estimate, plan) = (PolicyEstimate(policies, setting.costs, rates), setting.plan(policies))
-      #expect(abs(Double(estimate.bytes) / Double(plan.bytes) - 1) < 0.03, "\(policies.summary)")
+      #expect(abs(estimate.bytes - plan.lowerBound) <= plan.lowerBound / 100, "\(policies.summary)")
+      #expect(plan.bytes <= plan.lowerBound * 11 / 10, "\(policies.summary)")
       #expect(estimate.hostBytes == plan.hostBytes)
     }
   }

@@ -6,7 +6,7 @@ import Models
 struct PolicyEstimate {
   /// Without embedding and head, which are the same under all.
   private(set) var seconds = 0.0
-  /// Bytes of the arena.
+  /// Bytes that live at once at most; the arena's layout may need a few percent more.
   private(set) var bytes = 0
   private(set) var hostBytes = 0
 
