@@ -28,7 +28,8 @@ struct BenchTrain: ReportingCommand {
       "What layers keep for backward: keep, elementwise, narrow or full; the default follows from the memory."
   )
   var checkpointing: Checkpointing?
-  @Option(help: "Whether that waits in the host's memory: true or false; the default follows from the memory.")
+  @Option(
+    help: "Whether that waits in the host's memory: true or false; the default follows from the memory.")
   var offload: Bool?
   @Option(help: "Memory for everything, in MB; the default is what is free.") var memoryBudget: Int?
   @Flag(help: "Add how long each operation takes, in a step.") var profile = false

@@ -35,7 +35,9 @@ struct PlanCommand: ReportingCommand {
       "\(pad("process", 14))\(pad(outline.predictedResident.megabytes, 10, left: true))  at its peak, program and data included"
     )
     if outline.memory.host > 0 {
-      print("\(pad("host", 14))\(pad(outline.memory.host.megabytes, 10, left: true))  of the host's memory, locked")
+      print(
+        "\(pad("host", 14))\(pad(outline.memory.host.megabytes, 10, left: true))  of the host's memory, locked"
+      )
     }
     print("layers        \(outline.policies.summary)")
   }

@@ -38,7 +38,8 @@ final class RunDisplay: @unchecked Sendable {
     )
     if outline.policies.contains(where: \.isOffloaded) {
       note(
-        "Layers: \(outline.policies.summary); \(outline.memory.host.megabytes) of the host's memory locked for them")
+        "Layers: \(outline.policies.summary); \(outline.memory.host.megabytes) of the host's memory locked for them"
+      )
     }
     if outline.resumedFrom > 0 { note("Continuing after step \(outline.resumedFrom)") }
   }

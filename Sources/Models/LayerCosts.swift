@@ -51,7 +51,8 @@ extension Decoder {
   ) -> DecoderCosts {
     let head = Step.plan(on: backend) { s in
       _ = headGradient(
-        s.make(batch.ids.columns, spec.hiddenSize, dtype.arithmetic), batch, s, compute: dtype, into: loss, weigh)
+        s.make(batch.ids.columns, spec.hiddenSize, dtype.arithmetic), batch, s, compute: dtype, into: loss,
+        weigh)
     }
     return DecoderCosts(
       layers: blocks[lowestTrained...].map { block in

@@ -29,7 +29,8 @@ extension CUDA {
       throw status == 2
         ? SwiftletError(
           .outOfMemory, "the system locks no \(bytes >> 20) MB of its memory for the GPU",
-          remedy: "End what else uses it, or raise this process's limits (ulimit -l, the container's memory).")
+          remedy: "End what else uses it, or raise this process's limits (ulimit -l, the container's memory)."
+        )
         : device.error(status, "locking \(bytes) bytes of memory")
     }
     let device = device

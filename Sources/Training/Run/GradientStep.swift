@@ -55,8 +55,9 @@ public final class GradientStep {
   ) throws {
     let weigh = loss == nil ? nil : {}
     let batch = device.batch(trains: true)
-    let planner = PolicyPlanner(
-      canOffload: (0..<model.spec.layers).map(model.canOffload), budget: arenaBudget, hostBudget: Self.hostBudget,
+    var planner = PolicyPlanner(
+      canOffload: (0..<model.spec.layers).map(model.canOffload), budget: arenaBudget,
+      hostBudget: Self.hostBudget,
       checkpointing: checkpointing, isOffloaded: isOffloaded, rates: { backend.rates },
       costs: { model.costs(batch, compute: compute, into: device.loss, weigh: weigh) }
     ) { policies in
@@ -65,14 +66,26 @@ public final class GradientStep {
           batch, s, compute: compute, policies: policies, into: device.loss, weigh: weigh)
       }
     }
-    (policies, plan) = try planner.choose()
+    var choice = try planner.choose()
+    var host: Buffer?
+    if choice.plan.hostBytes > 0 {
+      do throws(SwiftletError) {
+        host = try backend.allocateOnHost(bytes: choice.plan.hostBytes)
+      } catch {
+        // The system may lock less than is free: what was not asked for must not end the run.
+        guard isOffloaded == nil else { throw error }
+        planner.isOffloaded = false
+        choice = try planner.choose()
+      }
+    }
+    (policies, plan) = choice
+    self.host = host
     self.model = model
     self.device = device
     self.compute = compute
     self.loss = loss
     self.backend = backend
     arena = try backend.allocate(bytes: max(plan.bytes, arenaBytes))
-    host = plan.hostBytes > 0 ? try backend.allocateOnHost(bytes: plan.hostBytes) : nil
   }
 
   /// Of the host's memory, what may be locked: a quarter of what is free is left to others.
