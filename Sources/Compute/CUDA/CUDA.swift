@@ -17,6 +17,7 @@ public final class CUDA: Backend {
   private(set) var failure: SwiftletError?
   private let ledger = Ledger()
   private var stage: UploadStage?
+  /// Made with the first memory of the host's.
   var copyStream: CopyStream?
   public private(set) lazy var rates: DeviceRates? = try? measureRates()
   /// nil where there is no cuDNN.

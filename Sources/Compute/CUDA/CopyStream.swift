@@ -63,24 +63,21 @@ final class CopyStream {
 }
 
 extension CUDA {
-  public func allocateOnHost(bytes: Int) throws(SwiftletError) -> Buffer { try pinnedMemory(bytes: bytes) }
+  public func allocateOnHost(bytes: Int) throws(SwiftletError) -> Buffer {
+    // Here, where it may fail, and not while a graph is captured.
+    if copyStream == nil { copyStream = try CopyStream(device) }
+    return try pinnedMemory(bytes: bytes)
+  }
 
   public func startCopies(_ copies: [MemoryCopy], number: Int) {
-    guard let copyStream = madeCopyStream() else { return }
+    guard let copyStream else { preconditionFailure("copies to memory that is not the backend's") }
     start("copying to or from the host's memory") { _ in
       copyStream.start(copies, number: number, behind: stream)
     }
   }
 
   public func finishCopies(number: Int) {
-    guard let copyStream = madeCopyStream() else { return }
+    guard let copyStream else { preconditionFailure("copies that were not started") }
     start("waiting for a copy") { _ in copyStream.finish(number: number, before: stream) }
-  }
-
-  /// nil when there is none to be had: the backend has failed then.
-  private func madeCopyStream() -> CopyStream? {
-    if let copyStream { return copyStream }
-    do throws(SwiftletError) { copyStream = try CopyStream(device) } catch { fail(error) }
-    return copyStream
   }
 }
