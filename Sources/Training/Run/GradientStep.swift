@@ -57,8 +57,8 @@ public final class GradientStep {
     let batch = device.batch(trains: true)
     var planner = PolicyPlanner(
       canOffload: (0..<model.spec.layers).map(model.canOffload), budget: arenaBudget,
-      hostBudget: Self.hostBudget,
-      checkpointing: checkpointing, isOffloaded: isOffloaded, rates: { backend.rates },
+      hostBudget: Self.hostBudget, checkpointing: checkpointing, isOffloaded: isOffloaded,
+      rates: { backend.rates },
       costs: { model.costs(batch, compute: compute, into: device.loss, weigh: weigh) }
     ) { policies in
       Step.plan(on: backend) { s in
