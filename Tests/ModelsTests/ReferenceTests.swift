@@ -130,7 +130,7 @@ private final class Trace {
   }
 
   func gradients(_ step: Int, _ dtype: DType) throws -> ReferenceRun.Gradients {
-    try ReferenceRun(model, steps[step], on: cpu).gradients(dtype, .elementwise)
+    try ReferenceRun(model, steps[step], on: cpu).gradients(dtype, LayerPolicy(.elementwise))
   }
 
   /// Replaces the gradients that the reference lists by its own.

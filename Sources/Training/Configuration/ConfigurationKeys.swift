@@ -143,6 +143,14 @@ extension ConfigurationKey {
         return true
       }, read: { .string($0.run.checkpointing?.rawValue ?? "auto") }),
     Self(
+      name: "activation_offloading", aliases: ["enable_activation_offloading"],
+      help: "whether what backward reads waits in the host's memory; auto: where that is fastest",
+      expected: "auto, true or false",
+      apply: { configuration, value in
+        configuration.run.offloadsActivations = value.bool
+        return value == "auto" || value.bool != nil
+      }, read: { $0.run.offloadsActivations.map { .bool($0) } ?? "auto" }),
+    Self(
       name: "memory_budget", help: "memory for everything; the default is what is free",
       expected: "a size such as 12GB or 900MB",
       apply: { configuration, value in

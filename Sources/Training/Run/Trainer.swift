@@ -55,8 +55,10 @@ public final class Trainer {
     runner = try StepRunner(
       model, compute: settings.compute, on: data, evaluation: evaluation,
       microBatches: settings.gradientAccumulation, optimizer: optimizer,
-      checkpointing: settings.checkpointing, arenaBudget: Self.budget(settings, backend) - fixed.total,
-      backend: backend)
+      checkpointing: settings.checkpointing,
+      // Where the device's memory is the host's there is nothing to gain.
+      isOffloaded: backend.hasHostMemory ? false : settings.offloadsActivations,
+      arenaBudget: Self.budget(settings, backend) - fixed.total, backend: backend)
 
     let stepsPerEpoch =
       (data.batchesPerEpoch + settings.gradientAccumulation - 1) / settings.gradientAccumulation
@@ -273,9 +275,10 @@ extension StepRunner {
     var memory = fixed
     memory.activations = activationBytes
     memory.batch = batchBytes
+    memory.host = update.gradients.plan.hostBytes
     return RunOutline(
       totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: resumedFrom,
-      trainedParameters: trainedParameters, checkpointing: update.gradients.checkpointing, memory: memory,
+      trainedParameters: trainedParameters, policies: update.gradients.policies, memory: memory,
       predictedResident: ProcessMemory.resident + activationBytes + model.untouchedBytes)
   }
 }
