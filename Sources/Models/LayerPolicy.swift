@@ -24,6 +24,13 @@ public struct LayerPolicy: Hashable, Sendable {
   }
 }
 
+extension LayerPolicy: CaseIterable {
+  /// In the order of cost.
+  public static var allCases: [LayerPolicy] {
+    Checkpointing.allCases.flatMap { [LayerPolicy($0), LayerPolicy($0, isOffloaded: true)] }
+  }
+}
+
 extension LayerPolicy: CustomStringConvertible {
   /// "narrow", "narrow offloaded"
   public var description: String { checkpointing.rawValue + (isOffloaded ? " offloaded" : "") }
@@ -32,8 +39,7 @@ extension LayerPolicy: CustomStringConvertible {
 extension [LayerPolicy] {
   /// How many layers have each policy, in the order of cost.
   public var counted: [(policy: LayerPolicy, count: Int)] {
-    Checkpointing.allCases.flatMap { [LayerPolicy($0), LayerPolicy($0, isOffloaded: true)] }
-      .map { policy in (policy, count { $0 == policy }) }
+    LayerPolicy.allCases.map { policy in (policy, count { $0 == policy }) }
   }
 
   /// "8 narrow, 20 narrow offloaded"

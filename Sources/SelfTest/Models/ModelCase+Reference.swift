@@ -54,5 +54,5 @@ extension ModelCase {
 
 extension DType {
   /// The error that rounding may make in the norm of a gradient, without being known better.
-  fileprivate var floor: Double { self == .f32 ? 1e-5 : 1e-2 }
+  var floor: Double { self == .f32 ? 1e-5 : 1e-2 }
 }

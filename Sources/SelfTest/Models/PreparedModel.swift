@@ -35,12 +35,13 @@ struct PreparedModel {
 
   /// The mean loss of the batches' labels, and its gradient.
   func gradients(
-    of batches: [PackedBatch], compute: DType, _ checkpointing: Checkpointing = .keep
+    of batches: [PackedBatch], compute: DType, _ checkpointing: Checkpointing = .keep,
+    isOffloaded: Bool = false
   ) throws -> [Outcome] {
     let length = RandomTexts.rowLength
     let step = try GradientStep(
       decoder, compute: compute, lines: batches[0].labels.count / length, length: length,
-      checkpointing: checkpointing, on: backend)
+      checkpointing: checkpointing, isOffloaded: isOffloaded, on: backend)
     let labels = batches.reduce(0) { $0 + $1.labelCount }
     parameters.clearGradients()
     var loss = 0.0
