@@ -57,10 +57,11 @@ struct DoctorCommand: ReportingCommand {
           "remedy": library.problem?.remedy.map { .string($0) } ?? nil,
         ],
         library.path.map { "\(library.version ?? "version unknown"), \($0)" }
-          ?? "missing. \(library.problem?.remedy ?? "")")
+          ?? library.problem.map { "\($0.message). \($0.remedy ?? "")" })
     }
     let none = Fact("gpu", false, "none: this machine computes on the processor")
-    return (devices.isEmpty ? [none] : devices) + libraries
+    let problem = report.problem.map { Fact("gpu_problem", .string($0.message), $0.description) }
+    return (devices.isEmpty ? [none] : devices) + [problem].compactMap(\.self) + libraries
   }
 
   private func facts() throws -> [Fact] {

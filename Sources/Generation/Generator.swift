@@ -29,7 +29,7 @@ public final class Generator {
   private var cached: [Int32] = []
   private let inputs: Inputs
   private let logits: HostRow
-  /// Plans of the two steps that recur: one token, and a whole chunk of a prompt.
+  /// Plans of the steps that recur: one token, and a whole chunk of a prompt.
   private var plans: [StepShape: Plan] = [:]
   private var arena: Buffer
 
@@ -123,11 +123,14 @@ public final class Generator {
   private struct StepShape: Hashable {
     var rows: Int
     var hasLogits: Bool
+    /// Whether the cache holds rows before these: a device may have other attention, with other memory, where keys are
+    /// as many as queries.
+    var hasPast: Bool
   }
 
   /// Takes `tokens` into the cache; of the last chunk of a sequence leaves the last row's logits.
   private func run(_ tokens: ArraySlice<Int32>, isLast: Bool) throws(SwiftletError) {
-    let shape = StepShape(rows: tokens.count, hasLogits: isLast)
+    let shape = StepShape(rows: tokens.count, hasLogits: isLast, hasPast: cache.count > 0)
     try inputs.set(tokens, at: cache.count, on: backend)
     let plan = plans[shape] ?? Step.plan(on: backend) { forward(shape, $0) }
     if shape.rows == 1 || shape.rows == prefillRows { plans[shape] = plan }

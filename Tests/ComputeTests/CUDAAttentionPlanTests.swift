@@ -99,10 +99,14 @@ struct CUDAAttentionPlanTests {
 
     let backwardKey = try #require(fused.key(forward, backward))
     let backwardPlan = try CuDNNAttentionPlan(backwardKey, fused.library)
-    // dQ's sums, and at most dK's and dV's of each query head beside them.
-    let wide = rows * (attention.heads + 2 * attention.keyValueHeads) * attention.headSize * 4
+    // dQ's sums in float, in rows of the merged gradient at most; dK and dV in bfloat16, of each query head and of each
+    // key's; two numbers for each query and head.
+    let (queries, keys) = (
+      rows * attention.heads * attention.headSize, rows * attention.keyValueHeads * attention.headSize
+    )
     let bytes = backwardPlan.workspace(rows: rows).bytes
-    #expect(bytes >= rows * attention.heads * attention.headSize * 4 && bytes < 3 * wide + 1 << 20)
+    #expect(bytes >= 4 * queries)
+    #expect(bytes < 4 * (queries + 2 * keys) + 4 * (queries + keys) + 8 * rows * attention.heads + 1 << 16)
     #expect(attention.isUniform == backwardPlan.offsets.isEmpty)
   }
 
@@ -113,6 +117,8 @@ struct CUDAAttentionPlanTests {
     var short = served
     short.longest = 32
     #expect(fused.key(short.forward, nil) == nil)
+    #expect(fused.key(served.forward.ofPrompt(rows: 63), nil) == nil)
+    #expect(fused.key(served.forward.ofPrompt(rows: 64), nil) != nil)
     var odd = served
     odd.headSize = 20
     #expect(fused.key(odd.forward, nil) == nil)
@@ -176,5 +182,15 @@ struct CUDAAttentionPlanTests {
     } catch { return false }
     compiler.waitUntilExit()
     return compiler.terminationStatus == 0 && dlopen(library, RTLD_NOW | RTLD_GLOBAL) != nil
+  }
+}
+
+extension Attention {
+  /// Of the first rows alone, in a context that may have all.
+  fileprivate func ofPrompt(rows: Int) -> Attention {
+    Attention(
+      shape: shape, q: q.rows(0..<rows), k: k.rows(0..<rows), v: v.rows(0..<rows),
+      segments: Segments(table: segments.table.rows(0..<1), longest: segments.longest),
+      out: out.rows(0..<rows), logsumexp: logsumexp.rows(0..<rows))
   }
 }

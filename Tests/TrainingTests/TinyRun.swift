@@ -14,6 +14,7 @@ final class TinyRun {
   var lora = LoRAConfiguration()
   var trainsAll = false
   var batchSize = 2
+  var rowLength = 48
   var isPacked = true
   var texts = 24
   /// Called before anything of a checkpoint or a result is written.
@@ -81,7 +82,8 @@ final class TinyRun {
       files: [DataFile(path: path)], tokenizer: Tokenizer(folder: model), chatTemplate: nil,
       options: options)
     return BatchPlan(
-      data, batchSize: batchSize, rowLength: 48, isPacked: isPacked, order: .shuffled(seed: settings.seed),
+      data, batchSize: batchSize, rowLength: rowLength, isPacked: isPacked,
+      order: .shuffled(seed: settings.seed),
       paddingID: 0)
   }
 

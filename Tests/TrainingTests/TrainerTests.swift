@@ -162,12 +162,59 @@ struct TrainerTests {
     #expect(run.files == ["checkpoint-2", "metrics.jsonl"])
   }
 
+  /// A device that fails leaves the checkpoints, and the error names the one to continue from.
+  @Test func namesTheCheckpointWhenTheDeviceFails() throws {
+    func error(saveSteps: Int) throws -> (SwiftletError?, TinyRun) {
+      let run = try TinyRun()
+      run.settings.saveSteps = saveSteps
+      let trainer = try run.trainer()
+      let error = #expect(throws: SwiftletError.self) {
+        try trainer.run(report: { event in
+          guard case .step(let report) = event, report.step == 5 else { return }
+          throw SwiftletError(.unavailable, "the GPU is lost", remedy: "Start again.")
+        })
+      }
+      return (error, run)
+    }
+    let (saved, run) = try error(saveSteps: 2)
+    #expect(saved?.message == "after step 5 of 9: the GPU is lost")
+    #expect(saved?.remedy?.contains("checkpoint-4: the same command with --resume") == true)
+    #expect(saved?.remedy?.hasPrefix("Start again.\n") == true)
+    #expect(try run.train(resume: 4).last?.step == 9)
+    #expect(try error(saveSteps: 6).0?.remedy?.contains("No checkpoint") == true)
+  }
+
   @Test func refusesAFolderThatCannotBeWritten() throws {
     let run = try TinyRun()
     run.settings.outputFolder = try run.folder.write("", "file") + "/out"
     let error = #expect(throws: SwiftletError.self) { try run.train() }
     #expect(error?.code == .unwritable)
     #expect(error?.message.contains("Not a directory") == true)
+  }
+
+  /// Less memory than a step needs: the error says what would fit, and that does, but nothing longer.
+  @Test func saysWhatFitsTheMemory() throws {
+    func trainer(_ length: Int, _ lines: Int, budget: Int?) throws -> Trainer {
+      let run = try TinyRun()
+      (run.rowLength, run.batchSize, run.settings.memoryBudget) = (length, lines, budget)
+      // Evaluation takes what training does.
+      run.settings.checkpointing = budget == nil ? .full : nil
+      return try run.trainer()
+    }
+    let needed = try trainer(640, 2, budget: nil).outline.memory
+    let budget = needed.total - needed.batch - needed.activations / 8
+    let error = try #require(throws: SwiftletError.self) { try trainer(640, 2, budget: budget) }
+    #expect(error.code == .outOfMemory)
+    let remedy = try #require(error.remedy)
+    let match = try #require(remedy.firstMatch(of: /max_seq_length (\d+) with per_device_train_batch_size 2/))
+    let length = try #require(Int(match.1))
+    #expect((320..<640).contains(length) && length % 20 == 0)
+    #expect(remedy.contains("max_seq_length 640 with per_device_train_batch_size 1"))
+    _ = try trainer(length, 2, budget: budget)
+    _ = try trainer(640, 1, budget: budget)
+    #expect(throws: SwiftletError.self) { try trainer(length + 20, 2, budget: budget) }
+    let nothing = #expect(throws: SwiftletError.self) { try trainer(640, 2, budget: 1 << 10) }
+    #expect(nothing?.remedy?.contains("No shorter") == true)
   }
 
   /// Changes after which a checkpoint is not this run's, and a word of the error.

@@ -18,31 +18,46 @@ DEVICE void philox(uint64_t seed, uint64_t position, uint64_t stream, uint32_t o
   out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-// A thread takes the four elements of one Philox counter. `counter`: the seed, and the micro-batch's number,
-// which stands above the layer's in the stream.
-template <typename T>
+// A thread takes N neighbouring elements, those of N / 4 counters, V of them at one access. `counter`: the
+// seed, and the micro-batch's number, which stands above the layer's in the stream.
+template <typename T, int N, int V>
 DEVICE void dropout(matrix x, uint32_t threshold, float scale, uint64_t layer, const uint64_t *counter,
                     matrix y) {
-  int64_t first = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * 4;
+  int64_t first = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N;
   if (first >= x.columns)
     return;
   uint64_t seed = counter[0], stream = counter[1] << 16 | layer;
   for (int64_t r = blockIdx.y; r < x.rows; r += gridDim.y) {
-    uint32_t words[4];
-    philox(seed, ((uint64_t)r << 32) + first / 4, stream, words);
+    const T *from = row<T>(x, r) + first;
+    T *to = row<T>(y, r) + first;
+    vec<T, V> part[N / V];
 #pragma unroll
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < N; i += V)
       if (first + i < x.columns)
-        row<T>(y, r)[first + i] =
-            from_float<T>(words[i] >= threshold ? to_float(row<T>(x, r)[first + i]) * scale : 0.0f);
+        part[i / V] = *(const vec<T, V> *)(from + i);
+    uint32_t words[N];
+#pragma unroll
+    for (int i = 0; i < N; i += 4)
+      philox(seed, ((uint64_t)r << 32) + (first + i) / 4, stream, words + i);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      T &element = part[i / V].at[i % V];
+      element = from_float<T>(words[i] >= threshold ? to_float(element) * scale : 0.0f);
+    }
+#pragma unroll
+    for (int i = 0; i < N; i += V)
+      if (first + i < x.columns)
+        *(vec<T, V> *)(to + i) = part[i / V];
   }
 }
 
-KERNEL dropout_f32(matrix x, uint32_t threshold, float scale, uint64_t layer, const uint64_t *counter,
-                   matrix y) {
-  dropout<float>(x, threshold, scale, layer, counter, y);
-}
-KERNEL dropout_bf16(matrix x, uint32_t threshold, float scale, uint64_t layer, const uint64_t *counter,
-                    matrix y) {
-  dropout<bf16>(x, threshold, scale, layer, counter, y);
-}
+#define DROPOUT(T, NAME, N, V)                                                                               \
+  KERNEL dropout_##NAME##_x##V(matrix x, uint32_t threshold, float scale, uint64_t layer,                    \
+                               const uint64_t *counter, matrix y) {                                          \
+    dropout<T, N, V>(x, threshold, scale, layer, counter, y);                                                \
+  }
+
+DROPOUT(float, f32, 4, 4)
+DROPOUT(float, f32, 4, 1)
+DROPOUT(bf16, bf16, 8, 8)
+DROPOUT(bf16, bf16, 8, 1)

@@ -81,10 +81,12 @@ extension CUDA {
 
   public func dropout(_ x: Tensor, _ dropout: Dropout, y: Tensor) {
     let probability = Double(dropout.probability)
+    let perThread = 16 / x.dtype.size
     launch(
-      .dropout, "dropout_\(x.dtype)", grid: Self.grid(items: (x.columns + 3) / 4, rows: x.rows), threads: 128,
-      x.matrix, UInt32(probability * 0x1p32), Float(1 / (1 - probability)), dropout.layer,
-      dropout.counter.address, y.matrix)
+      .dropout, "dropout_\(x.dtype)_x\(vectorWidth([x, y]))",
+      grid: Self.grid(items: (x.columns + perThread - 1) / perThread, rows: x.rows), threads: 128, x.matrix,
+      UInt32(probability * 0x1p32), Float(1 / (1 - probability)), dropout.layer, dropout.counter.address,
+      y.matrix)
   }
 
   public func zero(_ x: Tensor) {
@@ -106,9 +108,14 @@ extension CUDA {
   }
 
   public func embeddingBackward(_ dy: Tensor, ids: Tensor, dWeight: Tensor) {
+    let vector = Tensor.areAligned([dWeight]) ? vectorWidth([dy]) : 1
+    // A thread for each piece of a row, as far as the kernel goes (EMBEDDING_THREADS).
+    let pieces = dy.columns / vector
+    let threads = min((pieces + 31) / 32 * 32, 256)
     launch(
-      .embedding, "embedding_backward_\(dy.dtype)", grid: Grid(x: (dy.columns + 31) / 32), threads: 32,
-      dy.matrix, ids.address, dWeight.address)
+      .embedding, "embedding_backward_\(dy.dtype)_x\(vector)",
+      grid: Grid(x: dy.rows, y: (pieces + threads - 1) / threads), threads: threads, dy.matrix, ids.address,
+      dWeight.address)
   }
 
   public func columnSum(_ x: Tensor, sum: Tensor) {
@@ -118,16 +125,16 @@ extension CUDA {
   }
 
   public func crossEntropy(_ logits: Tensor, labels: Tensor, logsumexp: Tensor, loss: Tensor) {
-    let vector = Tensor.areAligned([logits]) && logits.columns % 4 == 0 ? 4 : 1
     launch(
-      .crossEntropy, "cross_entropy_\(logits.dtype)_x\(vector)", grid: Grid(x: logits.rows), threads: 512,
-      logits.matrix, labels.address, logsumexp.address, loss.address)
+      .crossEntropy, "cross_entropy_\(logits.dtype)_x\(vectorWidth([logits]))",
+      grid: Grid(x: logits.rows), threads: 512, logits.matrix, labels.address, logsumexp.address, loss.address
+    )
   }
 
   public func crossEntropyBackward(
     _ logits: Tensor, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor, dLogits: Tensor
   ) {
-    let vector = Tensor.areAligned([logits, dLogits]) && logits.columns % 4 == 0 ? 4 : 1
+    let vector = vectorWidth([logits, dLogits])
     launch(
       .crossEntropy, "cross_entropy_backward_\(logits.dtype)_\(dLogits.dtype)_x\(vector)",
       grid: Grid(x: logits.rows), threads: 512, logits.matrix, labels.address, logsumexp.address,

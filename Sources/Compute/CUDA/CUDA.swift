@@ -88,9 +88,10 @@ public final class CUDA: Backend {
       throw status == 2
         ? SwiftletError(
           .outOfMemory,
-          "the GPU has no \(bytes >> 20) MB left: \(free >> 20) of its \(total >> 20) MB are free",
-          remedy:
-            "End what else uses it, or lower memory_budget, per_device_train_batch_size or max_seq_length.")
+          "the GPU has no \(bytes >> 20) MB left: of its \(total >> 20) MB \(free >> 20) are free, "
+            + "\(ledger.now >> 20) are this run's, the rest others'",
+          remedy: "End what else uses it (nvidia-smi lists it), or lower memory_budget, "
+            + "per_device_train_batch_size or max_seq_length.")
         : device.error(status, "taking \(bytes) bytes of the GPU's memory")
     }
     let (device, ledger) = (device, ledger)

@@ -75,12 +75,9 @@ final class CUDADevice: @unchecked Sendable {
 
   /// GPUs of this machine; 0 without a driver.
   static var count: Int {
-    var missing: UnsafePointer<CChar>?
-    guard let library = try? LibrarySearch(folders: []).open(.driver) else { return 0 }
-    let driver = sw_cuda_driver_load(library.handle, &missing)
-    var count: Int32 = 0
-    guard missing == nil, driver.cuInit(0) == 0, driver.cuDeviceGetCount(&count) == 0 else { return 0 }
-    return Int(count)
+    var paths: [CUDALibrary: String] = [:]
+    let driver = try? LibrarySearch(folders: []).table(.driver, &paths, sw_cuda_driver_load)
+    return driver?.deviceCount ?? 0
   }
 
   deinit { _ = driver.cuDevicePrimaryCtxRelease_v2(handle) }
@@ -107,21 +104,6 @@ final class CUDADevice: @unchecked Sendable {
   private static func error(_ status: Int32, _ what: String, _ driver: sw_cuda_driver) -> SwiftletError {
     var text: UnsafePointer<CChar>?
     _ = driver.cuGetErrorString(status, &text)
-    let reason = text.map { String(cString: $0) } ?? "error \(status)"
-    switch status {
-    case 2:
-      return SwiftletError(
-        .outOfMemory, "\(what): the GPU's memory is full",
-        remedy: "Lower memory_budget, per_device_train_batch_size or max_seq_length.")
-    case 100: return SwiftletError(.unavailable, "\(what): there is no GPU", remedy: "Choose the device cpu.")
-    case 46, 803, 804:
-      return SwiftletError(
-        .unavailable, "\(what): \(reason)", remedy: "Others use the GPU, or its driver does not fit it.")
-    default:
-      return SwiftletError(
-        .unavailable, "\(what): \(reason) (CUDA error \(status))",
-        remedy:
-          "The GPU can no longer be used by this process: start it again; the last checkpoint is intact.")
-    }
+    return .cuda(status, what, reason: text.map { String(cString: $0) } ?? "unknown error")
   }
 }

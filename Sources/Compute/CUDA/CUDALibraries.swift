@@ -16,13 +16,28 @@ public final class CUDALibraries: @unchecked Sendable {
   /// - Parameter folders: looked in before all others.
   /// - Throws: `.unavailable`, naming what is missing and the command that installs it.
   public init(folders: [String] = []) throws(SwiftletError) {
-    let search = LibrarySearch(folders: folders)
     var paths: [CUDALibrary: String] = [:]
-    driver = try search.table(.driver, &paths, sw_cuda_driver_load)
+    driver = try LibrarySearch(folders: folders).table(.driver, &paths, sw_cuda_driver_load)
+    let search = LibrarySearch(folders: folders, generation: driver.generation)
     nvrtc = try search.table(.nvrtc, &paths, sw_nvrtc_load)
     blas = try search.table(.blas, &paths, sw_cublaslt_load)
     dnn = try? search.table(.dnn, &paths, sw_cudnn_load)
     self.paths = paths
+  }
+}
+
+extension sw_cuda_driver {
+  /// The generation of CUDA that the driver serves, 12 or later; the newest when it does not say.
+  var generation: Int {
+    var version: Int32 = 0
+    guard cuDriverGetVersion(&version) == 0 else { return CUDALibrary.newest }
+    return max(12, Int(version) / 1000)
+  }
+
+  /// GPUs that the driver lets this process use.
+  var deviceCount: Int {
+    var count: Int32 = 0
+    return cuInit(0) == 0 && cuDeviceGetCount(&count) == 0 ? Int(count) : 0
   }
 }
 

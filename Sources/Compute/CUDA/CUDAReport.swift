@@ -27,24 +27,29 @@ public struct CUDAReport: Sendable {
 
   public let libraries: [Library]
   public let devices: [Device]
+  /// Why a GPU cannot be used; nil where all can, and where there is no driver.
+  public let problem: SwiftletError?
 
-  public init() {
-    let search = LibrarySearch(folders: [])
+  /// - Parameter folders: looked in for libraries before all other places.
+  public init(folders: [String] = []) {
+    var paths: [CUDALibrary: String] = [:]
+    let driver = try? LibrarySearch(folders: folders).table(.driver, &paths, sw_cuda_driver_load)
+    let search = LibrarySearch(folders: folders, generation: driver?.generation ?? CUDALibrary.newest)
     libraries = CUDALibrary.allCases.map { Self.library($0, search) }
-    guard let opened = try? CUDALibraries() else {
-      devices = []
+    guard driver != nil else {
+      (devices, problem) = ([], nil)
       return
     }
-    devices = (0..<CUDADevice.count).compactMap { try? CUDADevice($0, opened) }.map { device in
-      let capability = 10 * device.computeCapability.major + device.computeCapability.minor
-      let (free, total) = device.memory
-      return Device(
-        ordinal: device.ordinal, name: device.name,
-        computeCapability: "\(device.computeCapability.major).\(device.computeCapability.minor)",
-        memoryBytes: total, freeBytes: free,
-        enabled: ["kernels for \(device.architecture)"]
-          + (opened.dnn != nil && capability >= 80 ? ["cuDNN attention"] : ["own attention"]))
-    }
+    var devices: [Device] = []
+    do throws(SwiftletError) {
+      let opened = try CUDALibraries(folders: folders)
+      // The first also where there is none: it says why.
+      for ordinal in 0..<max(1, opened.driver.deviceCount) {
+        devices.append(Device(try CUDADevice(ordinal, opened)))
+      }
+      problem = nil
+    } catch { problem = error }
+    self.devices = devices
   }
 
   private static func library(_ library: CUDALibrary, _ search: LibrarySearch) -> Library {
@@ -73,5 +78,17 @@ public struct CUDAReport: Sendable {
     } catch {
       return Library(library: library, path: nil, version: nil, problem: error)
     }
+  }
+}
+
+extension CUDAReport.Device {
+  fileprivate init(_ device: CUDADevice) {
+    let (major, minor) = device.computeCapability
+    ordinal = device.ordinal
+    name = device.name
+    computeCapability = "\(major).\(minor)"
+    (freeBytes, memoryBytes) = device.memory
+    let isFused = device.libraries.dnn != nil && major >= 8
+    enabled = ["kernels for \(device.architecture)", isFused ? "cuDNN attention" : "own attention"]
   }
 }

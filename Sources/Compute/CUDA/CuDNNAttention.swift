@@ -30,8 +30,9 @@ final class CuDNNAttention {
     let (segments, shape, rows) = (attention.segments, attention.shape, attention.q.rows)
     var operands = [attention.q, attention.k, attention.v, attention.out]
     if let backward { operands += [backward.dOut, backward.dQ, backward.dK, backward.dV] }
-    // Decoding has a new length with every token, and few queries: not worth a plan. Nor are short sequences.
-    guard rows == attention.k.rows, segments.longest >= 64, isServed(shape),
+    // Decoding has a new length with every token, and few queries: not worth a plan. Nor are short sequences, nor
+    // prompts of few rows, whose context may be long.
+    guard rows == attention.k.rows, min(rows, segments.longest) >= 64, isServed(shape),
       operands.allSatisfy({ $0.dtype == .bf16 && $0.liesInVectors })
     else { return nil }
 
@@ -129,9 +130,10 @@ struct CuDNNAttentionPlan {
         add(.dV, rows * gradients.dV * 2)
       }
       if key.isPacked && key.isGrouped {
-        // NVIDIA's front end gives these bf16 sums the room of float.
-        add(.dKHeads, heads * shape.headSize * 4)
-        add(.dVHeads, heads * shape.headSize * 4)
+        // As much as cuDNN takes for them itself where rows are not packed. (It would take them for packed rows too,
+        // but as many for every sequence as the longest has.)
+        add(.dKHeads, heads * shape.headSize * 2)
+        add(.dVHeads, heads * shape.headSize * 2)
       }
     }
     add(.cuDNN, plan.workspaceBytes)

@@ -65,7 +65,9 @@ struct KernelCompiler: @unchecked Sendable {
       &program, source, "\(name).cu", Int32(headers.count),
       headers.map { UnsafePointer($0) }, names.map { UnsafePointer($0) })
     guard status == 0, let program else {
-      throw SwiftletError(.unavailable, "NVRTC makes no program (error \(status))")
+      throw SwiftletError(
+        .unavailable, "NVRTC makes no program of \(name).cu (error \(status))",
+        remedy: "Install it anew: \(CUDALibrary.nvrtc.remedy) --force-reinstall")
     }
     defer {
       var program: UnsafeMutableRawPointer? = program
@@ -77,16 +79,28 @@ struct KernelCompiler: @unchecked Sendable {
       program, Int32(arguments.count), arguments.map { UnsafePointer($0) })
     guard result == 0 else {
       throw SwiftletError(
-        .unavailable, "\(name).cu does not compile for \(architecture):\n\(log(of: program))",
-        remedy: "This is a defect, or NVRTC does not know the GPU: try \(CUDALibrary.nvrtc.remedy)")
+        .unavailable,
+        "\(name).cu does not compile for \(architecture) (NVRTC error \(result)):\n\(log(of: program))",
+        remedy: "This is a defect, or NVRTC is older than the GPU: \(CUDALibrary.nvrtc.remedy) --upgrade")
     }
+    return try code(of: program, name)
+  }
+
+  private func code(of program: UnsafeMutableRawPointer, _ name: String) throws(SwiftletError) -> [UInt8] {
     var size = 0
-    _ = nvrtc.nvrtcGetCUBINSize(program, &size)
-    return [UInt8](unsafeUninitializedCapacity: size) { bytes, count in
-      count =
-        bytes.withMemoryRebound(to: CChar.self) { nvrtc.nvrtcGetCUBIN(program, $0.baseAddress) } == 0
-        ? size : 0
+    var status = nvrtc.nvrtcGetCUBINSize(program, &size)
+    let code = [UInt8](unsafeUninitializedCapacity: size) { bytes, count in
+      if status == 0 {
+        status = bytes.withMemoryRebound(to: CChar.self) { nvrtc.nvrtcGetCUBIN(program, $0.baseAddress) }
+      }
+      count = status == 0 ? size : 0
     }
+    guard !code.isEmpty else {
+      throw SwiftletError(
+        .unavailable, "NVRTC has no machine code of \(name).cu for \(architecture) (error \(status))",
+        remedy: "\(CUDALibrary.nvrtc.remedy) --upgrade")
+    }
+    return code
   }
 
   private func log(of program: UnsafeMutableRawPointer) -> String {

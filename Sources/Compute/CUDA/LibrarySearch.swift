@@ -9,11 +9,14 @@ public enum CUDALibrary: String, Sendable, CaseIterable {
   case dnn = "cudnn"
 
   /// File names, the best first.
-  var names: [String] {
-    switch self {
+  ///
+  /// - Parameter generation: of CUDA that the driver serves, 12 or 13; what was made for a later one does not run.
+  func names(for generation: Int) -> [String] {
+    let generations = [13, 12].filter { $0 <= generation }
+    return switch self {
     case .driver: ["libcuda.so.1"]
-    case .nvrtc: ["libnvrtc.so.13", "libnvrtc.so.12"]
-    case .blas: ["libcublasLt.so.13", "libcublasLt.so.12"]
+    case .nvrtc: generations.map { "libnvrtc.so.\($0)" }
+    case .blas: generations.map { "libcublasLt.so.\($0)" }
     case .dnn: ["libcudnn.so.9"]
     }
   }
@@ -29,14 +32,21 @@ public enum CUDALibrary: String, Sendable, CaseIterable {
   }
 
   /// The one command that installs it.
-  public var remedy: String {
-    switch self {
+  public var remedy: String { remedy(for: Self.newest) }
+
+  /// The same for a driver that serves this generation of CUDA.
+  func remedy(for generation: Int) -> String {
+    let isOld = generation < Self.newest
+    return switch self {
     case .driver: "Install NVIDIA's driver, 525 or later (Ubuntu: sudo ubuntu-drivers install)."
-    case .nvrtc: "pip install nvidia-cuda-nvrtc"
-    case .blas: "pip install nvidia-cublas"
-    case .dnn: "pip install nvidia-cudnn-cu13"
+    case .nvrtc: "pip install nvidia-cuda-nvrtc" + (isOld ? "-cu12" : "")
+    case .blas: "pip install nvidia-cublas" + (isOld ? "-cu12" : "")
+    case .dnn: "pip install nvidia-cudnn-cu" + (isOld ? "12" : "13")
     }
   }
+
+  /// The newest generation of CUDA that is known.
+  static let newest = 13
 }
 
 /// Finds libraries: in the folders given, in the active Python environment's packages, in those of the `python3` on
@@ -44,9 +54,12 @@ public enum CUDALibrary: String, Sendable, CaseIterable {
 struct LibrarySearch {
   private let folders: [String]
   private let sitePackages: [String]
+  /// Of CUDA that the driver serves.
+  private let generation: Int
 
-  init(folders: [String]) {
+  init(folders: [String], generation: Int = CUDALibrary.newest) {
     self.folders = folders
+    self.generation = generation
     let environment = ProcessInfo.processInfo.environment
     let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].compactMap { environment[$0] }
     let onPath = (environment["PATH"] ?? "").split(separator: ":")
@@ -70,22 +83,27 @@ struct LibrarySearch {
     let toolkit = ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib"]
     let driver = ["/usr/local/nvidia/lib64"]
     let places = folders + (library == .driver ? [] : wheels + toolkit)
-    return library.names.flatMap { name in
+    let names = library.names(for: generation)
+    return names.flatMap { name in
       places.map { "\($0)/\(name)" }.filter { access($0, R_OK) == 0 }
-    } + library.names + (library == .driver ? driver.map { "\($0)/libcuda.so.1" } : [])
+    } + names + (library == .driver ? driver.map { "\($0)/libcuda.so.1" } : [])
   }
 
   /// Opens the first candidate that can be.
   func open(_ library: CUDALibrary) throws(SwiftletError) -> (handle: UnsafeMutableRawPointer, path: String) {
-    var reasons: [String] = []
+    var reason: String?
     for path in candidates(library) {
       if library == .nvrtc { preloadBuiltins(beside: path) }
       if let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL) { return (handle, path) }
-      reasons.append(String(cString: dlerror()))
+      // The loader's words where there is such a file, but not where there is none.
+      let words = String(cString: dlerror())
+      if !(words.hasPrefix("\(path):") && words.contains("No such file")) { reason = reason ?? words }
     }
+    let name = library.names(for: generation).first ?? library.rawValue
+    let served = generation < CUDALibrary.newest ? " (the driver serves CUDA \(generation))" : ""
     throw SwiftletError(
-      .unavailable, "\(library.names[0]) cannot be opened: \(reasons.first ?? "it was not found")",
-      remedy: library.remedy)
+      .unavailable, "\(name)\(served) " + (reason.map { "cannot be opened: \($0)" } ?? "was not found"),
+      remedy: library.remedy(for: generation))
   }
 
   /// NVRTC's wheel does not say where its second library lies, so that must be in the process already.

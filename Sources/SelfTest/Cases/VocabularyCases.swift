@@ -16,6 +16,8 @@ extension OpCase {
         crossEntropy(rows: 3, vocabulary: 50_001, scale: 20),
         crossEntropy(rows: 9, vocabulary: 1, wide: true),
         crossEntropy(rows: 70, vocabulary: 1030, ignored: 4, wide: true),
+        crossEntropy(rows: 14, vocabulary: 9, masked: true),
+        crossEntropy(rows: 7, vocabulary: 20_008, ignored: 6, masked: true, wide: true),
       ]
   }
 
@@ -53,15 +55,21 @@ extension OpCase {
   ///
   /// - Parameters:
   ///   - ignored: every so-manieth label counts for nothing.
+  ///   - masked: every third logit of a row is -inf, and all of every seventh row, whose loss is then no number.
   ///   - wide: logits are of the arithmetic's type.
   static func crossEntropy(
-    rows: Int, vocabulary: Int, scale: Double = 3, ignored: Int? = nil, wide: Bool = false
+    rows: Int, vocabulary: Int, scale: Double = 3, ignored: Int? = nil, masked: Bool = false,
+    wide: Bool = false
   ) -> OpCase {
-    let options = (ignored == nil ? "" : ", some ignored") + (wide ? ", wide" : "")
+    let options =
+      (ignored == nil ? "" : ", some ignored") + (masked ? ", some masked" : "") + (wide ? ", wide" : "")
+    let element = wide ? Operand.Element.arithmetic : .activation
     return OpCase(
       name: "crossEntropy (\(rows), \(vocabulary)), logits to \(scale)\(options)",
       operands: [
-        .input("logits", rows, vocabulary, as: wide ? .arithmetic : .activation, scale: scale),
+        masked
+          ? .maskedLogits(rows, vocabulary, as: element, scale: scale)
+          : .input("logits", rows, vocabulary, as: element, scale: scale),
         .values("labels", 1, rows, .i32) { _, row, random in
           let isIgnored = ignored.map { row % $0 == 0 } ?? false
           return Double(isIgnored ? Int(ignoredLabel) : Int.random(in: 0..<vocabulary, using: &random))
@@ -78,7 +86,8 @@ extension OpCase {
       reference: { v in
         let logsumexp = Matrix(1, rows) { _, row in
           let top = (0..<vocabulary).reduce(v.logits[row, 0]) { max($0, v.logits[row, $1]) }
-          return top + Uncertain.sum(vocabulary) { (v.logits[row, $0] - top).exponential }.logarithm
+          guard top.value > -.infinity else { return top }
+          return top + Uncertain.sum(vocabulary) { v.logits[row, $0].exponential(less: top) }.logarithm
         }
         let labels = (0..<rows).map { v.labels[0, $0].integer }
         return [
@@ -88,18 +97,36 @@ extension OpCase {
           },
           "dlogits": Matrix(rows, vocabulary) { row, c in
             guard labels[row] >= 0 else { return Uncertain(0) }
-            let p = (v.logits[row, c] - logsumexp[0, row]).exponential
+            let p = v.logits[row, c].exponential(less: logsumexp[0, row])
             return (v.weight[0, row] * (c == labels[row] ? p - Uncertain(1) : p)).stored
           },
         ]
       },
       // At the extremes the loss is no smooth function at the scale of a difference's step.
-      gradients: scale > 100 ? [:] : ["logits": "dlogits"],
+      gradients: scale > 100 || masked ? [:] : ["logits": "dlogits"],
       loss: ["loss": "weight"])
   }
 }
 
+extension Uncertain {
+  /// exp(self - top), exactly 0 where self is -inf and top is not.
+  fileprivate func exponential(less top: Uncertain) -> Uncertain {
+    value == -.infinity && top.value > -.infinity ? Uncertain(0) : (self - top).exponential
+  }
+}
+
 extension Operand {
+  fileprivate static func maskedLogits(
+    _ rows: Int, _ vocabulary: Int, as element: Element, scale: Double
+  ) -> Operand {
+    Operand(
+      name: "logits", rows: rows, columns: vocabulary, element: element,
+      content: .computed { row, column, random in
+        let isMasked = column % 3 == row % 3 || row % 7 == 2
+        return isMasked ? -.infinity : scale * random.uniform()
+      }, isStrided: true)
+  }
+
   fileprivate static func ids(_ name: String, _ count: Int, below vocabulary: Int) -> Operand {
     .values(name, 1, count, .i32) { Double(Int.random(in: 0..<vocabulary, using: &$2)) }
   }

@@ -33,7 +33,8 @@ public final class Trainer {
   /// Packing an epoch takes time, so it is kept while it lasts.
   private var currentEpoch: (number: Int, batches: BatchPlan.Epoch)?
 
-  /// Plans the run and takes its memory: fails here when that does not suffice. Nothing is written before `run`.
+  /// Plans the run and takes its memory: fails here when that does not suffice, saying what would fit. Nothing is written
+  /// before `run`.
   ///
   /// - Parameters:
   ///   - model: with adapters or trainable weights attached, whose values are `parameters`.
@@ -52,13 +53,24 @@ public final class Trainer {
     self.backend = backend
     optimizer = try Optimizer(settings.optimizer, for: parameters, on: backend)
     let fixed = Self.memory(model, parameters, optimizer)
-    runner = try StepRunner(
-      model, compute: settings.compute, on: data, evaluation: evaluation,
-      microBatches: settings.gradientAccumulation, optimizer: optimizer,
-      checkpointing: settings.checkpointing,
-      // Where the device's memory is the host's there is nothing to gain.
-      isOffloaded: backend.hasHostMemory ? false : settings.offloadsActivations,
-      arenaBudget: Self.budget(settings, backend) - fixed.total, backend: backend)
+    let arenaBudget = Self.budget(settings, backend) - fixed.total
+    // Where the device's memory is the host's there is nothing to gain.
+    let isOffloaded = backend.hasHostMemory ? false : settings.offloadsActivations
+    do {
+      runner = try StepRunner(
+        model, compute: settings.compute, on: data, evaluation: evaluation,
+        microBatches: settings.gradientAccumulation, optimizer: optimizer,
+        checkpointing: settings.checkpointing, isOffloaded: isOffloaded, arenaBudget: arenaBudget,
+        backend: backend)
+    } catch let error as SwiftletError where error.code == .outOfMemory {
+      throw SmallerBatch(lines: data.batchSize, length: data.rowLength) { lines, length in
+        let step = try? GradientStep(
+          model, compute: settings.compute, lines: lines, length: length,
+          checkpointing: settings.checkpointing, isOffloaded: isOffloaded, arenaBudget: arenaBudget,
+          on: backend)
+        return step != nil
+      }.explaining(error)
+    }
 
     let stepsPerEpoch =
       (data.batchesPerEpoch + settings.gradientAccumulation - 1) / settings.gradientAccumulation
@@ -90,8 +102,19 @@ public final class Trainer {
   ///   - isInterrupted: asked before every micro-batch; when true, a checkpoint is saved and `.interrupted`
   ///     thrown.
   ///   - report: told everything that happens, on this thread.
+  /// - Throws: `.interrupted`; what failed on the device, naming the checkpoint to continue from.
   public func run(
     isInterrupted: () -> Bool = { false }, report: (TrainingEvent) throws -> Void = { _ in }
+  ) throws -> RunReport {
+    do {
+      return try runToEnd(isInterrupted, report)
+    } catch let error as SwiftletError where error.code == .unavailable || error.code == .outOfMemory {
+      throw lost(error)
+    }
+  }
+
+  private func runToEnd(
+    _ isInterrupted: () -> Bool, _ report: (TrainingEvent) throws -> Void
   ) throws -> RunReport {
     try Self.makeWritable(settings.outputFolder)
     try log.begin()
@@ -208,6 +231,17 @@ public final class Trainer {
       "interrupted after step \(step) of \(outline.totalSteps); the run is saved in "
         + "\(settings.outputFolder)/checkpoint-\(step)",
       remedy: "Run the same command with --resume to continue.")
+  }
+
+  /// The error of a device that stopped, with what is left of the run.
+  private func lost(_ error: SwiftletError) -> SwiftletError {
+    let rest =
+      Self.newestCheckpoint(in: settings.outputFolder).map {
+        "The run is saved in \($0): the same command with --resume continues there."
+      } ?? "No checkpoint was saved by then; save_steps says how often one is."
+    return SwiftletError(
+      error.code, "after step \(step) of \(outline.totalSteps): \(error.message)",
+      remedy: [error.remedy, rest].compactMap(\.self).joined(separator: "\n"))
   }
 
   private func finish(_ report: RunReport) throws {
