@@ -37,7 +37,7 @@ struct GenerateCommand: ReportingCommand {
     guard json else {
       print()
       // Rows of a padded embedding, special tokens.
-      if text.isEmpty { note("The answer has no text: \(counted(ids.count, "token")), none of which stands for any.") }
+      if text.isEmpty { note("The answer has no text: \(counted(ids.count, "token")) without any.") }
       return
     }
     let statistics = generation.statistics
