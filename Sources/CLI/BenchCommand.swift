@@ -81,7 +81,7 @@ struct BenchTrain: ReportingCommand {
     print(
       JSON.object([
         "device": .string(model.backend.name), "model": .string(model.path),
-        "dtype": .string("\(settings.compute)"),
+        "dtype": .string(dtype == .fp8 ? dtype.rawValue : "\(settings.compute)"),
         "seq": .int(maxSeqLength.value), "bs": .int(batchSize.value),
         "ga": .int(gradientAccumulation.value), "r": .int(r.value),
         "step_s": .double(median),

@@ -135,9 +135,11 @@ extension Block {
 }
 
 extension Linear {
-  /// Of the forward product; that of the input's gradient has as many.
+  /// Of the forward product, in those of bf16, two of which take as long as one of float8; that of the input's gradient has
+  /// as many.
   fileprivate func operations(_ rows: Int) -> Double {
-    2 * Double(rows) * (Double(inputs) * Double(outputs) + adapterElements)
+    let elements = Double(inputs) * Double(outputs) / (float8 == nil ? 1 : 2)
+    return 2 * Double(rows) * (elements + adapterElements)
   }
 
   /// Of the products for the gradients of what is trained.

@@ -113,7 +113,7 @@ public struct Linear {
 
   private func makeOperand(_ rows: Int, _ columns: Int, _ dtype: DType, _ s: Step) -> Operand {
     guard let ranks = down?.weight.rows else { return Operand(main: s.make(rows, columns, dtype), side: nil) }
-    guard merges(s) else {
+    guard s.backend.mergesLinears else {
       return Operand(main: s.make(rows, columns, dtype), side: s.make(rows, ranks, dtype))
     }
     let both = s.make(rows, columns + ranks, dtype)

@@ -40,7 +40,70 @@ DEVICE float scale_of(float largest) {
 }
 DEVICE float reciprocal(float scale) { return scale > 0.0f ? __fdiv_rn(1.0f, scale) : 0.0f; }
 
+// Eight codes.
+DEVICE uint2 encode8(float v[8], float inverse) {
+#pragma unroll
+  for (int i = 0; i < 8; i++)
+    v[i] = __fmul_rn(v[i], inverse);
+  return uint2{to_e4m3(v), to_e4m3(v + 4)};
+}
+
 // MARK: Activations
+
+// Rows of up to HELD eights a thread, which stay in registers between the two looks at them. Every row starts
+// at a multiple of 16 bytes, and columns are a multiple of 8.
+enum { HELD = 10 };
+
+DEVICE void times(float v[8], const float *factors, int64_t c) {
+  if (factors) {
+    const vec<float, 4> low = *(const vec<float, 4> *)(factors + c),
+                        high = *(const vec<float, 4> *)(factors + c + 4);
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+      v[i] = __fmul_rn(v[i], i < 4 ? low.at[i] : high.at[i - 4]);
+  }
+}
+
+KERNEL float8_rows_held(matrix x, const float *factors, uint8_t *codes, float *scales) {
+  const bf16 *values = row<bf16>(x, blockIdx.x);
+  vec<bf16, 8> held[HELD];
+#pragma unroll
+  for (int i = 0; i < HELD; i++) {
+    const int64_t c = ((int64_t)threadIdx.x + i * blockDim.x) * 8;
+    held[i] = c < x.columns ? *(const vec<bf16, 8> *)(values + c) : vec<bf16, 8>{};
+  }
+  float largest = 0, v[8];
+#pragma unroll
+  for (int i = 0; i < HELD; i++) {
+    const int64_t c = ((int64_t)threadIdx.x + i * blockDim.x) * 8;
+    if (c < x.columns) {
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        v[j] = to_float(held[i].at[j]);
+      times(v, factors, c);
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        largest = fmaxf(largest, fabsf(v[j]));
+    }
+  }
+  const float scale = scale_of(block_reduce<max_of>(largest)), inverse = reciprocal(scale);
+  if (threadIdx.x == 0)
+    scales[blockIdx.x] = scale;
+  uint2 *out = (uint2 *)(codes + (int64_t)blockIdx.x * x.columns);
+#pragma unroll
+  for (int i = 0; i < HELD; i++) {
+    const int64_t c = ((int64_t)threadIdx.x + i * blockDim.x) * 8;
+    if (c < x.columns) {
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        v[j] = to_float(held[i].at[j]);
+      times(v, factors, c);
+      out[c / 8] = encode8(v, inverse);
+    }
+  }
+}
+
+// Any other rows.
 
 // Four neighbours of a row times their factors.
 template <typename T, int V>
@@ -109,13 +172,6 @@ KERNEL float8_weight_scales(weight w, float *scales) {
   largest = block_reduce<max_of>(largest);
   if (threadIdx.x == 0)
     scales[blockIdx.x] = scale_of(largest);
-}
-
-DEVICE uint2 encode8(float v[8], float inverse) {
-#pragma unroll
-  for (int i = 0; i < 8; i++)
-    v[i] = __fmul_rn(v[i], inverse);
-  return uint2{to_e4m3(v), to_e4m3(v + 4)};
 }
 
 // Row r's codes at codes + r * stride; a thread per eight, `units` of them a row.

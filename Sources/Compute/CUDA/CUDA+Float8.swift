@@ -17,6 +17,14 @@ extension CUDA {
   }
 
   public func float8(_ x: Tensor, times factors: Tensor?, into rows: Float8Rows) {
+    let eights = x.columns / 8
+    // HELD eights a thread.
+    let threads = max(128, ((eights + 9) / 10 + 31) / 32 * 32)
+    if x.dtype == .bf16, Tensor.areAligned([x] + (factors.map { [$0] } ?? [])), threads <= 1024 {
+      return launch(
+        .float8, "float8_rows_held", grid: Grid(x: x.rows), threads: threads, x.matrix, factors?.address ?? 0,
+        rows.codes.address, rows.scales.address)
+    }
     let isAligned = x.address % UInt(4 * x.dtype.size) == 0 && x.stride % 4 == 0
     launch(
       .float8, "float8_rows_\(x.dtype)_x\(isAligned ? 4 : 1)", grid: Grid(x: x.rows), threads: 256, x.matrix,

@@ -73,7 +73,7 @@ extension OpCase {
         ]
       },
       flops: 4 * Double(rows) * Double(inputs) * Double(out))
-    operation.dtypes = [.bf16]
+    operation.dtypes = [.f32, .bf16]
     return operation
   }
 }
