@@ -24,8 +24,8 @@ let package = Package(
       name: "Basics",
       dependencies: [.product(name: "OrderedCollections", package: "swift-collections")]),
     .target(name: "Compute", dependencies: ["Basics", "CKernels"]),
-    // One table of operations with references, checked on any backend: `make test` and `swiftlet selftest`.
-    .target(name: "SelfTest", dependencies: ["Basics", "Compute", "CKernels"]),
+    // Tables of operations and of small models, checked on any backend: `make test` and `swiftlet selftest`.
+    .target(name: "SelfTest", dependencies: ["Basics", "CKernels", "Compute", "Models", "Text", "Training"]),
     .target(
       name: "Models",
       dependencies: [
@@ -63,9 +63,11 @@ let package = Package(
       name: "TrainingTests", dependencies: ["Training", "Models", "Text", "Compute", "Basics", "TestSupport"]),
     .testTarget(name: "SwiftletTests", dependencies: ["Swiftlet", "TestSupport"]),
     .testTarget(name: "CLITests", dependencies: ["CLI", "Swiftlet", "TestSupport"], exclude: ["Fixtures"]),
+    .testTarget(name: "SelfTestTests", dependencies: ["SelfTest", "Compute", "Basics"]),
     .target(
       name: "TestSupport", dependencies: ["Basics", "Compute", "Models", "Text"], path: "Tests/TestSupport"),
-    .testTarget(name: "ModelsTests", dependencies: ["Models", "Compute", "Basics"], exclude: ["Fixtures"]),
+    .testTarget(
+      name: "ModelsTests", dependencies: ["Models", "Compute", "Basics", "SelfTest"], exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c2x

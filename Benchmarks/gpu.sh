@@ -5,7 +5,7 @@
 #   Benchmarks/gpu.sh SWIFTLET TOKENIZER_DIR [ROW...]     rows: 7b 7b-512 7b-32k 0.5b 1.5b; default: all
 #
 # Python needs torch and transformers to make the models; for the peer also unsloth, trl, peft, bitsandbytes, datasets. Models are kept
-# in $MODELS (default: /tmp/swiftlet-bench).
+# in $MODELS (default: /tmp/swiftlet-bench). The peer takes minutes a row: $PEERS names the rows that it is measured for (default: all).
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 swiftlet="$1"
@@ -15,6 +15,7 @@ rows=("${@:-7b}")
 [ $# -gt 0 ] || rows=(7b 7b-512 7b-32k 0.5b 1.5b)
 python="${PYTHON:-python3}"
 models="${MODELS:-/tmp/swiftlet-bench}"
+peers="${PEERS-7b 7b-512 7b-32k 0.5b 1.5b}"
 results="${RESULTS:-$here/results/gpu-$(date +%Y-%m-%d).jsonl}"
 mkdir -p "$models" "$(dirname "$results")"
 machine="$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1)"
@@ -37,44 +38,59 @@ ours() { # row, model, arguments
 peer() { # row, model, arguments
   local row="$1" path="$2"
   shift 2
+  [[ " $peers " == *" $row "* ]] || return 0
   if ! "$python" -c 'import unsloth' >/dev/null 2>&1; then
     echo "The peer was NOT measured for $row: $python cannot import unsloth (see the head of this script)." >&2
     return
   fi
   local line
   line="$("$python" "$here/peer_gpu.py" --impl unsloth --model "$path" "$@" 2>/dev/null | sed -n 's/^RESULT //p' | tail -n 1)"
-  [ -n "$line" ] && record "$row" "Benchmarks/peer_gpu.py --impl unsloth $*" "$line"
+  if [ -n "$line" ]; then record "$row" "Benchmarks/peer_gpu.py --impl unsloth $*" "$line"; fi
 }
 
+qlora=(--weights nf4)
 for row in "${rows[@]}"; do
   case "$row" in
     7b)
       path="$(model qwen2-7b)"
-      ours "$row" "$path" --weights nf4 --max-seq-length 4096 --batch-size 2 --gradient-accumulation 4 --steps 4
-      ours "$row, 8230 MB" "$path" --weights nf4 --max-seq-length 4096 --batch-size 1 --gradient-accumulation 8 --steps 4 --memory-budget 8230
+      length=(--max-seq-length 4096)
+      two=("${qlora[@]}" "${length[@]}" --batch-size 2 --gradient-accumulation 4 --steps 4)
+      one=("${qlora[@]}" "${length[@]}" --batch-size 1 --gradient-accumulation 8 --steps 4)
       peer "$row" "$path" --seq 4096 --bs 2 --ga 4 --steps 5
+      ours "$row" "$path" "${two[@]}"
+      ours "$row, fp8" "$path" "${two[@]}" --dtype fp8
+      ours "$row, 8230 MB" "$path" "${one[@]}" --memory-budget 8230
+      ours "$row, fp8, 8230 MB" "$path" "${one[@]}" --memory-budget 8230 --dtype fp8
+      ours "$row, least memory" "$path" "${one[@]}" --checkpointing full --offload true
       ;;
     7b-512)
       path="$(model qwen2-7b)"
-      ours "$row" "$path" --weights nf4 --max-seq-length 512 --batch-size 8 --steps 8
-      ours "$row, 6122 MB" "$path" --weights nf4 --max-seq-length 512 --batch-size 4 --gradient-accumulation 2 --steps 8 --memory-budget 6122
+      eight=("${qlora[@]}" --max-seq-length 512 --batch-size 8 --steps 8)
       peer "$row" "$path" --seq 512 --bs 2 --ga 4 --steps 8
+      ours "$row" "$path" "${eight[@]}"
+      ours "$row, 6122 MB" "$path" "${eight[@]}" --memory-budget 6122
+      ours "$row, fp8, 6122 MB" "$path" "${eight[@]}" --memory-budget 6122 --dtype fp8
       ;;
     7b-32k)
       path="$(model qwen2-7b)"
-      ours "$row" "$path" --weights nf4 --max-seq-length 32768 --batch-size 1 --steps 4
+      long=("${qlora[@]}" --max-seq-length 32768 --batch-size 1 --steps 3)
       peer "$row" "$path" --seq 32768 --bs 1 --ga 1 --steps 4
+      ours "$row" "$path" "${long[@]}"
+      ours "$row, 15472 MB" "$path" "${long[@]}" --memory-budget 15472
+      ours "$row, fp8" "$path" "${long[@]}" --dtype fp8
       ;;
     0.5b)
       path="$(model qwen2.5-0.5b)"
-      ours "$row" "$path" --weights nf4 --max-seq-length 512 --batch-size 4 --steps 40
       peer "$row" "$path" --seq 512 --bs 4 --ga 1 --steps 12
+      ours "$row" "$path" "${qlora[@]}" --max-seq-length 512 --batch-size 4 --steps 40
       ;;
     1.5b)
       path="$(model qwen2.5-1.5b)"
-      ours "$row" "$path" --weights file --max-seq-length 2048 --batch-size 4 --steps 12
-      ours "$row, 4318 MB" "$path" --weights file --max-seq-length 2048 --batch-size 1 --gradient-accumulation 4 --steps 12 --memory-budget 4318
+      lora=(--weights file --max-seq-length 2048 --steps 12)
       peer "$row" "$path" --bits 16 --seq 2048 --bs 4 --ga 1 --steps 8
+      ours "$row" "$path" "${lora[@]}" --batch-size 4
+      ours "$row, fp8" "$path" "${lora[@]}" --batch-size 4 --dtype fp8
+      ours "$row, 4318 MB" "$path" "${lora[@]}" --batch-size 1 --gradient-accumulation 4 --memory-budget 4318
       ;;
     *)
       echo "unknown row $row" >&2

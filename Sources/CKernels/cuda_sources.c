@@ -33,6 +33,9 @@ static const char embedding[] = {
 static const char expand[] = {
 #embed "cuda/expand.cu"
 , 0};
+static const char float8[] = {
+#embed "cuda/float8.cu"
+, 0};
 static const char matrix_product[] = {
 #embed "cuda/matrix_product.cu"
 , 0};
@@ -60,6 +63,7 @@ static const struct {
     {"elementwise", elementwise},
     {"embedding", embedding},
     {"expand", expand},
+    {"float8", float8},
     {"matrix_product", matrix_product},
     {"optimizer", optimizer},
     {"quantize", quantize},

@@ -28,6 +28,9 @@ struct BenchTrain: ReportingCommand {
       "What layers keep for backward: keep, elementwise, narrow or full; the default follows from the memory."
   )
   var checkpointing: Checkpointing?
+  @Option(
+    help: "Whether that waits in the host's memory: true or false; the default follows from the memory.")
+  var offload: Bool?
   @Option(help: "Memory for everything, in MB; the default is what is free.") var memoryBudget: Int?
   @Flag(help: "Add how long each operation takes, in a step.") var profile = false
   var json: Bool { true }
@@ -37,6 +40,7 @@ struct BenchTrain: ReportingCommand {
     var lora = LoRAConfiguration()
     (lora.r, lora.alpha) = (r.value, Double(r.value))
     try model.addLoRA(lora)
+    try model.use(dtype)
     guard let parameters = model.parameters else { return }
     let folder = FileManager.default.temporaryDirectory.path + "/swiftlet-bench-\(getpid())"
     defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -45,6 +49,7 @@ struct BenchTrain: ReportingCommand {
     settings.gradientAccumulation = gradientAccumulation.value
     settings.optimizer.kind = optim
     settings.checkpointing = checkpointing
+    settings.offloadsActivations = offload
     settings.schedule = .constant
     settings.maximumSteps = steps.value
     settings.memoryBudget = memoryBudget.map { $0 << 20 }
@@ -76,13 +81,14 @@ struct BenchTrain: ReportingCommand {
     print(
       JSON.object([
         "device": .string(model.backend.name), "model": .string(model.path),
-        "dtype": .string("\(settings.compute)"),
+        "dtype": .string(dtype == .fp8 ? dtype.rawValue : "\(settings.compute)"),
         "seq": .int(maxSeqLength.value), "bs": .int(batchSize.value),
         "ga": .int(gradientAccumulation.value), "r": .int(r.value),
         "step_s": .double(median),
         "tok_s": .double(Double(batchSize.value * gradientAccumulation.value * maxSeqLength.value) / median),
         "first_step_s": .double(seconds[0]),
         "first_from_start_s": .double(firstStep), "planned_mb": .int(report.memory.total >> 20),
+        "layers": .string(trainer.outline.policies.summary), "host_mb": .int(report.memory.host >> 20),
         "rss_mb": .int(report.peakResident >> 20),
         "device_mb": report.peakDevice.map { .int($0 >> 20) } ?? nil, "loss": .double(report.loss),
         "operations": profile ? .array(operations) : nil,

@@ -24,9 +24,13 @@ struct BenchOps: ReportingCommand {
     let (T, C, F, R) = (tokens.value, spec.hiddenSize, spec.intermediateSize, r.value)
     let (Q, KV) = (spec.heads * spec.headSize, spec.keyValueHeads * spec.headSize)
     try bench.copy(T, 4 * F)
-    for layer in [
+    let layers = [
       Layer("qkv", C, [Q, KV, KV]), Layer("o", Q, [C]), Layer("gate_up", C, [F, F]), Layer("down", F, [C]),
-    ] { try bench.linear(layer, tokens: T, rank: R) }
+    ]
+    for layer in layers { try bench.linear(layer, tokens: T, rank: R) }
+    if backend.float8Refusal == nil {
+      for layer in layers { try bench.float8(layer, tokens: T) }
+    }
     try bench.attention(spec.attention(layer: 0), sequences: sequences.value, length: T / sequences.value)
     try bench.elementwise(T, hidden: C, feedForward: F, spec.activation)
     try bench.head(rows: min(T, 512), hidden: C, vocabulary: spec.vocabularySize)
@@ -121,6 +125,49 @@ private final class OperationBench {
     }
     try measure("\(name) dB", flops: flops(rank, outputs), bytes: 2 * T * (outputs + R)) { s in
       for (dy, h, dB) in parts { s.linearWeightGradient(dy, h, addingTo: dB) }
+    }
+  }
+
+  /// A frozen layer in float8, as one weight in NF4.
+  func float8(_ layer: BenchOps.Layer, tokens T: Int) throws {
+    let (inputs, outputs, name) = (layer.inputs, layer.outputs.reduce(0, +), layer.name)
+    let floats = Weight(tensor(outputs, inputs, .f32), owner: pool)
+    guard let backend = backend as? CUDA else { return }
+    let weight = try backend.quantize(floats, to: .nf4)
+    let memory = try backend.allocate(bytes: 4 * (outputs + T + inputs + outputs))
+    func numbers(_ offset: Int, _ count: Int) -> Tensor {
+      Tensor(memory, offset: 4 * offset, rows: 1, columns: count, dtype: .f32)
+    }
+    let scales = numbers(0, outputs)
+    try Step.runOnce(on: backend) { $0.float8Scales(weight, into: scales) }
+    let (x, dy) = (tensor(T, inputs, .bf16), tensor(T, outputs, .bf16))
+    try measure("\(name) x in float8", bytes: 3 * T * inputs) { _ = $0.float8(x) }
+    try measure("\(name) dy in float8", bytes: 3 * T * outputs) { _ = $0.float8(dy, times: scales) }
+    let bytes = 3 * inputs * outputs / 2
+    try measure("\(name) W in float8", bytes: bytes) {
+      _ = $0.float8([weight], scales: scales, transposed: false)
+    }
+    try measure("\(name) Wᵀ in float8", bytes: bytes) {
+      _ = $0.float8([weight], scales: scales, transposed: true)
+    }
+    func rows(_ count: Int, _ columns: Int, _ offset: Int) -> Float8Rows {
+      Float8Rows(codes: tensor(count, columns, .f8), scales: numbers(offset, count))
+    }
+    let stream = name == "o" || name == "down"
+    let y = tensor(T, outputs, stream ? .f32 : .bf16)
+    let (xRows, w) = (rows(T, inputs, outputs), rows(outputs, inputs, 0))
+    try measure(
+      "\(name) y, float8", flops: 2 * T * inputs * outputs,
+      bytes: (T + outputs) * inputs + T * outputs * (stream ? 8 : 4)
+    ) { $0.product(xRows, rowsOf: w, adding: y, into: y) }
+    let dx = tensor(T, inputs, .bf16)
+    let (dyRows, wᵀ) = (rows(T, outputs, outputs), rows(inputs, outputs, outputs + T))
+    try measure(
+      "\(name) dx, float8", flops: 2 * T * inputs * outputs, bytes: (T + inputs) * outputs + 4 * T * inputs
+    ) { $0.product(dyRows, rowsOf: wᵀ, adding: dx, into: dx) }
+    let (a, h) = (Weight(tensor(48, inputs, .f32), owner: pool), tensor(T, 48, .bf16))
+    try measure("\(name) h from A in float", flops: 2 * T * inputs * 48, bytes: 2 * T * inputs) {
+      $0.linear(Factor(x, a), into: h)
     }
   }
 

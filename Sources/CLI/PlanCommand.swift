@@ -16,14 +16,11 @@ struct PlanCommand: ReportingCommand {
     let model = try LanguageModel(
       configuration.model, weights: configuration.baseWeights, backend: configuration.device.open())
     let outline = try SFTTrainer(configuration, model: model).outline
-    let policies = Checkpointing.allCases.map { policy in
-      (policy, outline.checkpointing.count { $0 == policy })
-    }
     if json {
       var object = outline.memory.json.object ?? [:]
       object["predicted_resident"] = .int(outline.predictedResident)
       object["layers"] = .object(
-        JSON.Object(uniqueKeysWithValues: policies.map { ($0.0.rawValue, .int($0.1)) }))
+        JSON.Object(uniqueKeysWithValues: outline.policies.counted.map { ($0.key, .int($1)) }))
       print(JSON.object(object).text())
       return
     }
@@ -37,12 +34,20 @@ struct PlanCommand: ReportingCommand {
     print(
       "\(pad("process", 14))\(pad(outline.predictedResident.megabytes, 10, left: true))  at its peak, program and data included"
     )
-    let layers = policies.filter { $0.1 > 0 }.map { "\($0.1) \($0.0.rawValue)" }
-    print("layers        \(layers.joined(separator: ", "))")
+    if outline.memory.host > 0 {
+      print(
+        "\(pad("host", 14))\(pad(outline.memory.host.megabytes, 10, left: true))  of the host's memory, locked"
+      )
+    }
+    print("layers        \(outline.policies.summary)")
   }
 
   private func pad(_ text: String, _ width: Int, left: Bool = false) -> String {
     let space = String(repeating: " ", count: max(0, width - text.count))
     return left ? space + text : text + space
   }
+}
+
+extension LayerPolicy {
+  fileprivate var key: String { checkpointing.rawValue + (isOffloaded ? "_offloaded" : "") }
 }

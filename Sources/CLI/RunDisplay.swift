@@ -36,6 +36,11 @@ final class RunDisplay: @unchecked Sendable {
     note(
       "\(outline.trainedParameters) trained parameters; \(counted(outline.totalSteps, "step")), \(outline.stepsPerEpoch) an epoch"
     )
+    if outline.policies.contains(where: \.isOffloaded) {
+      note(
+        "Layers: \(outline.policies.summary); \(outline.memory.host.megabytes) of the host's memory locked for them"
+      )
+    }
     if outline.resumedFrom > 0 { note("Continuing after step \(outline.resumedFrom)") }
   }
 
@@ -134,6 +139,7 @@ extension MemoryOutline {
   var json: JSON {
     var object: JSON.Object = ["total": .int(total)]
     for (name, bytes) in parts { object[name] = .int(bytes) }
+    object["host"] = .int(host)
     return .object(object)
   }
 }

@@ -36,18 +36,6 @@ public protocol KeyValueStore {
   func append(_ k: Tensor, _ v: Tensor, layer: Int, _ s: Step) -> (k: Tensor, v: Tensor)
 }
 
-/// What a layer leaves for its backward pass; what it drops is computed again there. In the order of what that costs.
-public enum Checkpointing: String, Sendable, CaseIterable, Codable {
-  /// Everything that backward reads.
-  case keep
-  /// All products; norms and activations are computed again: a third of the memory for a few percent of time.
-  case elementwise
-  /// All products but gate and up, the widest; they, norms and activations are computed again.
-  case narrow
-  /// Only the layer's input: the whole layer runs again.
-  case full
-}
-
 /// One layer of a decoder: pre-norm attention, then pre-norm gated feed-forward, each added to the stream.
 public struct Block {
   public let layer: Int
@@ -65,17 +53,17 @@ public struct Block {
 
   /// What backward reads. Tensors that the checkpointing policy drops are nil.
   public struct Saved {
-    let x: Tensor  // (T, C)
-    let rstd1: Tensor  // (T, 1)
+    var x: Tensor  // (T, C)
+    var rstd1: Tensor  // (T, 1)
     var n1: Tensor?  // (T, C)
-    let qkv: Tensor  // (T, (H + 2 KV) D): rotated, before it was normalised where heads are
-    let heads: NormalisedHeads?
+    var qkv: Tensor  // (T, (H + 2 KV) D): rotated, before it was normalised where heads are
+    var heads: NormalisedHeads?
     var hQKV: Tensor?  // (T, ranks), like all h below
-    let mix: Tensor  // (T, H D)
-    let logsumexp: Tensor  // (T, H)
-    let hOutput: Tensor?
-    let middle: Tensor  // (T, C)
-    let rstd2: Tensor  // (T, 1)
+    var mix: Tensor  // (T, H D)
+    var logsumexp: Tensor  // (T, H)
+    var hOutput: Tensor?
+    var middle: Tensor  // (T, C)
+    var rstd2: Tensor  // (T, 1)
     var n2: Tensor?  // (T, C)
     var gateUp: Tensor?  // (T, 2 F)
     var hGateUp: Tensor?
@@ -87,17 +75,32 @@ public struct Block {
       guard checkpointing != .keep else { return self }
       var saved = self
       let isNarrow = checkpointing == .narrow
-      if s.backend.mergesLinears {
-        // They lie beside what is dropped.
-        saved.hQKV = hQKV.map { s.convert($0, to: $0.dtype) }
-        saved.hGateUp = isNarrow ? nil : hGateUp.map { s.convert($0, to: $0.dtype) }
-        saved.hDown = hDown.map { s.convert($0, to: $0.dtype) }
+      // Beside what is dropped, they would keep it.
+      func apart(_ side: Tensor?) -> Tensor? {
+        side.map { $0.isContiguous ? $0 : s.convert($0, to: $0.dtype) }
       }
+      saved.hQKV = apart(hQKV)
+      saved.hGateUp = isNarrow ? nil : apart(hGateUp)
+      saved.hDown = apart(hDown)
       if isNarrow { saved.gateUp = nil }
       saved.n1 = nil
       saved.n2 = nil
       saved.activated = nil
       return saved
+    }
+
+    /// The same with every tensor replaced.
+    func map(_ transform: (Tensor) -> Tensor) -> Saved {
+      Saved(
+        x: transform(x), rstd1: transform(rstd1), n1: n1.map(transform), qkv: transform(qkv),
+        heads: heads.map {
+          NormalisedHeads(
+            q: transform($0.q), k: transform($0.k), rstdQ: transform($0.rstdQ), rstdK: transform($0.rstdK))
+        },
+        hQKV: hQKV.map(transform), mix: transform(mix), logsumexp: transform(logsumexp),
+        hOutput: hOutput.map(transform), middle: transform(middle), rstd2: transform(rstd2),
+        n2: n2.map(transform), gateUp: gateUp.map(transform), hGateUp: hGateUp.map(transform),
+        activated: activated.map(transform), hDown: hDown.map(transform))
     }
   }
 
@@ -251,7 +254,7 @@ public struct Block {
 
   /// The stream's gradient as the products of `linear` take it.
   private func narrowed(_ dy: Tensor, for linear: Linear, like product: Tensor, _ s: Step) -> Linear.Operand {
-    if dy.dtype == product.dtype, !s.backend.mergesLinears { return linear.outputGradient(dy, s) }
+    if dy.dtype == product.dtype, !linear.merges(s) { return linear.outputGradient(dy, s) }
     let gradient = linear.makeOutputGradient(dy.rows, product.dtype, s)
     s.copy(dy, into: gradient.main)
     return gradient

@@ -12,8 +12,8 @@ public struct Decoder {
   public var finalNorm: Norm
   /// (vocabulary, C); the embedding itself when `spec.tiesHead`.
   public var head: Linear
-  /// Memory of norms and biases.
-  private let vectors: [Buffer]
+  /// Memory of norms, biases and float8 scales.
+  var vectors: [Buffer]
   /// Where everything lies.
   let backend: any Backend
   /// What is trained: a tensor does not keep its memory alive.
@@ -71,27 +71,31 @@ public struct Decoder {
   /// Adds the gradients of sum over t of rowWeight[t] * loss[t] to everything trained.
   ///
   /// - Parameters:
-  ///   - checkpointing: one entry a layer.
+  ///   - policies: one entry a layer.
   ///   - loss: (1, T) of the arithmetic type, written: each row's -logp of its label.
   ///   - weigh: sets `batch.rowWeights` from `loss`, on the host, for a total that is no fixed sum of the rows'
   ///     losses: rowWeight[t] = -dL/dlogp[t]. Logits are computed a second time then, as they are never kept. nil
   ///     when the weights are known beforehand.
   public func lossAndGradients(
-    _ batch: TrainingBatch, _ s: Step, compute dtype: DType, checkpointing: [Checkpointing],
-    into loss: Tensor,
+    _ batch: TrainingBatch, _ s: Step, compute dtype: DType, policies: [LayerPolicy], into loss: Tensor,
     weigh: (() -> Void)? = nil
   ) {
     let lowest = lowestTrained
     var x = s.embedding(batch.ids, embedding, dtype: dtype.arithmetic)
-    var layers: [LayerState] = []
-    for (block, policy) in zip(blocks, checkpointing) {
+    var states = LayerStack(s)
+    for (block, policy) in zip(blocks, policies) {
       let (y, saved) = block.forward(x, batch.rows, s, compute: dtype)
-      layers.append(policy == .full ? .input(x) : .saved(saved.kept(policy, s)))
+      if block.layer >= lowest {
+        let state = block.state(saved, policy.checkpointing, s)
+        states.push(state, isOffloaded: policy.isOffloaded && canOffload(layer: block.layer))
+      }
       x = y
     }
+    states.finishPushing()
     guard var dx = headGradient(x, batch, s, compute: dtype, into: loss, weigh) else { return }
-    for (block, state) in zip(blocks, layers).reversed() where block.layer >= lowest {
-      let saved = state.saved { block.forward($0, batch.rows, s, compute: dtype).saved }
+    states.beginPopping()
+    for block in blocks[lowest...].reversed() {
+      let saved = states.pop().saved { block.forward($0, batch.rows, s, compute: dtype).saved }
       let isLast = block.layer == lowest && embeddingGradient == nil
       guard let next = block.backward(dx, saved, batch.rows, s, needsInputGradient: !isLast) else { return }
       dx = next
@@ -99,21 +103,12 @@ public struct Decoder {
     if let embeddingGradient { s.embeddingBackward(dx, batch.ids, addingTo: embeddingGradient) }
   }
 
-  /// What forward keeps of a layer.
-  private enum LayerState {
-    case saved(Block.Saved)
-    case input(Tensor)
-
-    func saved(again forward: (Tensor) -> Block.Saved) -> Block.Saved {
-      switch self {
-      case .saved(let saved): saved
-      case .input(let x): forward(x)
-      }
-    }
-  }
+  /// Whether a policy may have what this layer leaves wait in the host's memory: not where nobody reads it, nor the last
+  /// layer's, which backward reads at once.
+  public func canOffload(layer: Int) -> Bool { layer >= lowestTrained && layer < blocks.count - 1 }
 
   /// The lowest layer whose backward pass anybody needs; past the last when only the head is trained.
-  private var lowestTrained: Int {
+  var lowestTrained: Int {
     embeddingGradient != nil ? 0 : blocks.firstIndex(where: \.isTrained) ?? blocks.count
   }
 
@@ -139,7 +134,7 @@ public struct Decoder {
 
   /// Loss and its gradient by the last block's output x (T, C); chunk by chunk, so that the gradient is there when
   /// the forward pass ends. nil when nothing below the head is trained.
-  private func headGradient(
+  func headGradient(
     _ x: Tensor, _ batch: TrainingBatch, _ s: Step, compute dtype: DType, into loss: Tensor,
     _ weigh: (() -> Void)?
   ) -> Tensor? {

@@ -48,6 +48,8 @@ public struct Linear {
   public var down: Down?
   /// Tells this layer's dropout mask from others'.
   public var dropoutLayer: UInt64 = 0
+  /// When the products with frozen weights are in float8.
+  var float8: Float8?
 
   public init(_ parts: [Part]) {
     precondition(parts.allSatisfy { $0.weight.columns == parts[0].weight.columns })
@@ -133,7 +135,11 @@ public struct Linear {
   ) -> Tensor {
     let x = input.main
     let y = s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)
-    if s.backend.mergesLinears, isMergeable {
+    if let float8 {
+      forward(input, into: y, float8, s, adding: residual, dropouts: dropouts)
+      return y
+    }
+    if merges(s) {
       let e = s.expand(expansion, dtype: x.dtype)
       if let down, let h = input.side {
         s.product(masked(x, down, s, dropouts), rowsOf: e.rows(outputs..<e.rows).columns(0..<inputs), into: h)
@@ -181,12 +187,13 @@ public struct Linear {
           dy.columns(range), h.columns(adapter.columns), alpha: adapter.scale, addingTo: adapter.upGradient)
       }
     }
-    let merges = s.backend.mergesLinears && isMergeable
     let trainsAdapters = down != nil && x != nil
-    let e = merges && (needsInputGradient || trainsAdapters) ? s.expand(expansion, dtype: dy.dtype) : nil
+    let e = merges(s) && (needsInputGradient || trainsAdapters) ? s.expand(expansion, dtype: dy.dtype) : nil
     if let down, let x, let dh = gradient.side {
       if let e {
         s.product(dy, e.rows(0..<outputs).columns(inputs..<e.columns), into: dh)
+      } else if float8 != nil {
+        s.product(dy, s.expandUps(expansion, dtype: dy.dtype), into: dh)
       } else {
         backwardAdapters(dy, into: dh, s)
       }
@@ -194,6 +201,7 @@ public struct Linear {
     }
     guard needsInputGradient else { return nil }
     if let e { return mergedInputGradient(gradient, e, s, dropouts, into: into) }
+    if let float8 { return inputGradient(gradient, float8, s, dropouts, into: into) }
     return inputGradient(gradient, s, dropouts, into: into)
   }
 
@@ -238,10 +246,12 @@ public struct Linear {
 
   // MARK: Merging
 
-  /// Whether merging saves anything: a single matrix without adapters is a product as it is.
-  private var isMergeable: Bool { parts.count > 1 || down != nil }
+  /// Whether layers and adapters are one product: a single matrix without adapters is one as it is.
+  func merges(_ s: Step) -> Bool {
+    s.backend.mergesLinears && float8 == nil && (parts.count > 1 || down != nil)
+  }
 
-  private var expansion: LinearExpansion {
+  var expansion: LinearExpansion {
     LinearExpansion(
       parts.map { part in
         LinearExpansion.Part(
@@ -251,7 +261,7 @@ public struct Linear {
   }
 
   /// The parts' biases as one, (1, out); nil when there are none.
-  private func bias(_ s: Step) -> Tensor? {
+  func bias(_ s: Step) -> Tensor? {
     guard parts.contains(where: { $0.bias != nil }) else { return nil }
     if parts.count == 1 { return parts[0].bias }
     let joint = s.make(1, outputs, .f32)
@@ -265,7 +275,7 @@ public struct Linear {
     return joint
   }
 
-  private func masked(_ x: Tensor, _ down: Down, _ s: Step, _ dropouts: Dropouts?) -> Tensor {
+  func masked(_ x: Tensor, _ down: Down, _ s: Step, _ dropouts: Dropouts?) -> Tensor {
     dropouts?.dropout(down.dropout, layer: dropoutLayer).map { s.dropout(x, $0) } ?? x
   }
 }

@@ -1,9 +1,13 @@
+import Basics
 import Compute
 
 extension Backend {
-  func upload(_ bytes: [UInt8]) throws -> Buffer {
+  func upload(_ bytes: [UInt8]) throws(SwiftletError) -> Buffer {
     let buffer = try allocate(bytes: bytes.count)
-    try bytes.withUnsafeBytes { try write($0, to: buffer.base) }
+    let result = bytes.withUnsafeBytes { source in
+      Result { () throws(SwiftletError) in try write(source, to: buffer.base) }
+    }
+    try result.get()
     return buffer
   }
 

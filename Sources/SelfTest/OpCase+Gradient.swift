@@ -7,10 +7,10 @@ extension OpCase {
   /// with steps twice as long errs sixteen times as much, so that their difference bounds the error. Every
   /// element of the operand moves at once, by multiples of the grid its values lie on: float operands hold
   /// them exactly.
-  public func checkGradients(on backend: any Backend, seed: UInt64) throws -> [OpFailure] {
+  public func checkGradients(on backend: any Backend, seed: UInt64) throws -> [CheckFailure] {
     let operands = try HostOperands(self, .f64, seed: seed, forGradients: true)
     let gradient = try PreparedCase(self, operands, on: backend).run()
-    var failures: [OpFailure] = []
+    var failures: [CheckFailure] = []
     for (name, gradientName) in gradients.sorted(by: { $0.key < $1.key }) {
       guard let analytic = gradient.results[gradientName] else {
         preconditionFailure("\(self.name) has no result \(gradientName)")
@@ -26,8 +26,8 @@ extension OpCase {
         let tolerance = magnitude * (isFloat ? 0x1p-23 : 0x1p-30) + error
         if !(abs(predicted - measured) <= tolerance) {
           failures.append(
-            OpFailure(
-              self, .f64, seed: seed,
+            CheckFailure(
+              self.name, .f64, seed: seed,
               "\(gradientName) gives \(predicted) along a direction in which the loss changes by \(measured), "
                 + "tolerance \(tolerance)"))
         }

@@ -1,18 +1,9 @@
 import Compute
 
-/// A case that does not do what it should.
-public struct OpFailure: Sendable, CustomStringConvertible {
-  public let description: String
-
-  init(_ operation: OpCase, _ dtype: DType, seed: UInt64, _ what: String) {
-    description = "\(operation.name), \(dtype), seed \(seed): \(what)"
-  }
-}
-
 extension OpCase {
   /// Compares every result with the reference, within what rounding explains, and looks for writes to memory
   /// that is not the operation's.
-  public func checkReference(on backend: any Backend, _ dtype: DType, seed: UInt64) throws -> [OpFailure] {
+  public func checkReference(on backend: any Backend, _ dtype: DType, seed: UInt64) throws -> [CheckFailure] {
     let operands = try HostOperands(self, dtype, seed: seed)
     let run = try PreparedCase(self, operands, on: backend).run()
     let expected = reference(operands.values)
@@ -23,7 +14,7 @@ extension OpCase {
       guard let got = run.results[name], let expected = expected[name] else { continue }
       complaints += Self.mismatch(name, got, expected, dtype).map { [$0] } ?? []
     }
-    return complaints.map { OpFailure(self, dtype, seed: seed, $0) }
+    return complaints.map { CheckFailure(name, dtype, seed: seed, $0) }
   }
 
   /// The worst of the elements that lie too far from the reference.

@@ -53,7 +53,7 @@ extension DType {
     case .f64: 0x1p-53
     case .f32: 0x1p-24
     case .bf16: 0x1p-8
-    case .i32, .u8: 0
+    case .i32, .u8, .f8: 0
     }
   }
 }

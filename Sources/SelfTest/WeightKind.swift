@@ -1,3 +1,4 @@
+import Basics
 import CKernels
 import Compute
 
@@ -78,9 +79,9 @@ struct HostWeight {
   }
 
   /// The matrix in the device's memory.
-  func upload(to backend: any Backend) throws -> Weight {
+  func upload(to backend: any Backend) throws(SwiftletError) -> Weight {
     let owner = Owner()
-    func copy<T: BitwiseCopyable>(_ table: [T]) throws -> UnsafeRawPointer? {
+    func copy<T: BitwiseCopyable>(_ table: [T]) throws(SwiftletError) -> UnsafeRawPointer? {
       guard !table.isEmpty else { return nil }
       let buffer = try backend.upload(table.withUnsafeBytes(Array.init))
       owner.buffers.append(buffer)

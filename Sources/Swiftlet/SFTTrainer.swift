@@ -56,9 +56,9 @@ public final class SFTTrainer: Sendable {
     where !FileManager.default.isReadableFile(atPath: path) {
       throw SwiftletError.unreadable(path)
     }
-    let model = try LanguageModel(
-      configuration.model, weights: configuration.baseWeights, backend: configuration.device.open()
-    ) {
+    let backend = try configuration.device.open()
+    try configuration.precision.check(on: backend)
+    let model = try LanguageModel(configuration.model, weights: configuration.baseWeights, backend: backend) {
       progress(.loading(layer: $0, of: $1))
     }
     try self.init(configuration, model: model, progress: progress)
@@ -80,6 +80,7 @@ public final class SFTTrainer: Sendable {
     guard let parameters = model.parameters else {
       throw SwiftletError(.invalidConfiguration, "nothing of the model is trained")
     }
+    try model.use(configuration.precision)
     var settings = configuration.run
     settings.compute = configuration.precision.dtype(on: model.backend)
     let trainer = try Trainer(

@@ -32,10 +32,11 @@ struct FamilyTests {
     }
 
     func run(
-      _ model: Decoder, threads: Int = 2, merged: Bool = false, dropouts: Dropouts? = nil
+      _ model: Decoder, threads: Int = 2, merged: Bool = false, copiesLate: Bool = false,
+      dropouts: Dropouts? = nil
     ) throws -> ReferenceRun {
-      try ReferenceRun(
-        model, sequences, on: CPU(threads: threads, mergesLinears: merged), dropouts: dropouts)
+      let cpu = try CPU(threads: threads, mergesLinears: merged, copiesLate: copiesLate)
+      return try ReferenceRun(model, sequences, on: cpu, dropouts: dropouts)
     }
 
     private static func rows(_ name: String, _ file: SafetensorsFile) throws -> [[Int32]] {

@@ -45,7 +45,7 @@ struct GradientTests {
   }
 
   private func run(
-    _ name: String, _ training: Training, threads: Int = 2, merged: Bool = false,
+    _ name: String, _ training: Training, threads: Int = 2, merged: Bool = false, copiesLate: Bool = false,
     weights: BaseWeights = .file
   ) throws -> ReferenceRun {
     let family = try Case(name)
@@ -58,7 +58,8 @@ struct GradientTests {
     for index in parameters.entries.indices {
       parameters.withValues(index) { for i in $0.indices { $0[i] += 0.3 * random.next() } }
     }
-    return try family.run(model, threads: threads, merged: merged, dropouts: training.dropouts)
+    return try family.run(
+      model, threads: threads, merged: merged, copiesLate: copiesLate, dropouts: training.dropouts)
   }
 
   @Test(arguments: FamilyTests.families, Training.allCases)
@@ -97,18 +98,20 @@ struct GradientTests {
     }
   }
 
-  /// What the layers keep changes neither loss nor gradients by a bit; nor do the threads, nor a second run.
+  /// What the layers keep, and where, changes neither loss nor gradients by a bit; nor do the threads, nor a second run.
   @Test(arguments: FamilyTests.families, Training.allCases)
   func doNotDependOnCheckpointingOrThreads(_ name: String, _ training: Training) throws {
     for (dtype, merged) in [(DType.f32, false), (.bf16, false), (.bf16, true)] {
       let run = try run(name, training, merged: merged)
-      let expected = try run.gradients(dtype, .keep)
+      let late = try self.run(name, training, merged: merged, copiesLate: true)
+      let expected = try run.gradients(dtype)
       #expect(expected.values.values.contains { $0.contains { $0 != 0 } })
-      for other in [
-        try run.gradients(dtype, .keep), try run.gradients(dtype, .elementwise),
-        try run.gradients(dtype, .narrow), try run.gradients(dtype, .full),
-        try self.run(name, training, threads: 1, merged: merged).gradients(dtype, .keep),
-      ] {
+      let policies = Checkpointing.allCases.map { LayerPolicy($0) }
+      let offloading = Checkpointing.allCases.map { LayerPolicy($0, isOffloaded: true) }
+      for other in try (policies + offloading).map({ try run.gradients(dtype, $0) })
+        + offloading.map({ try late.gradients(dtype, $0) })
+        + [self.run(name, training, threads: 1, merged: merged).gradients(dtype)]
+      {
         #expect(other.loss.bitPattern == expected.loss.bitPattern)
         #expect(other.values == expected.values)
       }

@@ -78,10 +78,10 @@ final class ReferenceRun {
   }
 
   /// Loss and gradients of everything trained.
-  func gradients(_ dtype: DType = .f32, _ checkpointing: Checkpointing = .keep) throws -> Gradients {
+  func gradients(_ dtype: DType = .f32, _ policy: LayerPolicy = LayerPolicy(.keep)) throws -> Gradients {
     guard let parameters = model.parameters else { return Gradients(loss: 0, values: [:]) }
     backend.zero(parameters.allGradients)
-    let loss = try trainingLoss(dtype, checkpointing)
+    let loss = try trainingLoss(dtype, policy)
     let pairs = parameters.entries.enumerated().map { index, entry in
       (entry.name, Array(parameters.gradient(index..<index + 1).hostFloats))
     }
@@ -89,8 +89,8 @@ final class ReferenceRun {
   }
 
   /// The mean loss of a training step, dropout included; adds to the gradients.
-  func trainingLoss(_ dtype: DType, _ checkpointing: Checkpointing = .keep) throws -> Double {
-    try meanLoss(dtype) { step, loss in train(step, dtype, checkpointing, into: loss) }
+  func trainingLoss(_ dtype: DType, _ policy: LayerPolicy = LayerPolicy(.keep)) throws -> Double {
+    try meanLoss(dtype) { step, loss in train(step, dtype, policy, into: loss) }
   }
 
   /// The mean loss, without gradients.
@@ -103,13 +103,13 @@ final class ReferenceRun {
     get throws {
       let buffer = try output(sequences.rows, .f32)
       let loss = Tensor(buffer, rows: 1, columns: sequences.rows, dtype: .f32)
-      return Step.plan(on: backend) { train($0, .f32, .keep, into: loss) }.operations
+      return Step.plan(on: backend) { train($0, .f32, LayerPolicy(.keep), into: loss) }.operations
     }
   }
 
-  private func train(_ step: Step, _ dtype: DType, _ checkpointing: Checkpointing, into loss: Tensor) {
-    let policies = Array(repeating: checkpointing, count: model.spec.layers)
-    model.lossAndGradients(batch, step, compute: dtype, checkpointing: policies, into: loss)
+  private func train(_ step: Step, _ dtype: DType, _ policy: LayerPolicy, into loss: Tensor) {
+    let policies = Array(repeating: policy, count: model.spec.layers)
+    model.lossAndGradients(batch, step, compute: dtype, policies: policies, into: loss)
   }
 
   private func meanLoss(_ dtype: DType, _ body: (Step, Tensor) -> Void) throws -> Double {
@@ -123,8 +123,11 @@ final class ReferenceRun {
   private func runPoisoned(_ body: (Step) -> Void) throws {
     let plan = Step.plan(on: backend, body)
     let arena = try backend.allocate(bytes: plan.bytes)
-    arena.base.initializeMemory(as: UInt8.self, repeating: 0xff, count: arena.count)
-    Step.run(plan, in: arena, on: backend, body)
+    let host = try backend.allocateOnHost(bytes: plan.hostBytes)
+    for memory in [arena, host] {
+      memory.base.initializeMemory(as: UInt8.self, repeating: 0xff, count: memory.count)
+    }
+    Step.run(plan, in: arena, host: host, on: backend, body)
   }
 
   private func output(_ count: Int, _ dtype: DType) throws -> Buffer {

@@ -1,6 +1,7 @@
 import Basics
 import Compute
 import Foundation
+import SelfTest
 import Testing
 
 @testable import Models
@@ -59,9 +60,19 @@ struct ReferenceTests {
     let trace = try Trace(model, on: cpu)
     for step in trace.steps.indices {
       let gradients = try trace.gradients(step, dtype)
-      #expect(abs(gradients.loss - trace.losses[step]) < (dtype == .f32 ? 1e-3 : 0.02), "step \(step)")
+      #expect(
+        abs(gradients.loss - trace.reference.losses[step]) < (dtype == .f32 ? 1e-3 : 0.02), "step \(step)")
       if dtype == .f32 { try expect(gradients, trace, step, within: step == 0 ? 1e-3 : 1.5e-3) }
       try trace.update(step)
+    }
+  }
+
+  /// `swiftlet selftest --reference`, with linear layers as GPUs compute them.
+  @Test func selfTestFollowsTheTrace() throws {
+    let backend = try CPU(mergesLinears: true)
+    let base = try ModelFile(path: ReferenceModel.path)
+    for check in try ReferenceTrace(folder: ReferenceModel.values, of: base).checks {
+      #expect(try check.run(on: backend, seed: 0).isEmpty)
     }
   }
 
@@ -79,20 +90,19 @@ struct ReferenceTests {
   ) throws {
     var compared = 0
     for (name, gradient) in gradients.values {
-      guard let expected = trace.expected.tensor("step\(step).\(name)") else { continue }
-      let error = try relativeError(gradient, expected.floats())
+      guard let expected = try trace.reference.gradient(of: name, step: step) else { continue }
+      let error = relativeError(gradient, expected)
       #expect(error < tolerance, "step \(step), \(name): \(error)")
       compared += 1
     }
     // A and B of seven projections in two layers.
-    #expect(compared == (trace.losses.indices.prefix(2).contains(step) ? 28 : 0))
+    #expect(compared == (trace.reference.losses.indices.prefix(2).contains(step) ? 28 : 0))
   }
 }
 
 /// The training run of lora_trace.json.
 private final class Trace {
-  let expected: SafetensorsFile
-  let losses: [Double]
+  let reference: ReferenceTrace
   let steps: [ReferenceRun.Sequences]
   private let cpu: CPU
   private let model: Decoder
@@ -103,24 +113,11 @@ private final class Trace {
   /// Starts from the reference's A.
   init(_ base: Decoder, on cpu: CPU) throws {
     self.cpu = cpu
-    expected = try SafetensorsFile(path: ReferenceModel.values + "/lora_grads.safetensors")
-    let data = try Data(contentsOf: URL(filePath: ReferenceModel.values + "/lora_trace.json"))
-    let json = try JSON(parsing: Array(data))
-    losses = json["losses"]?.array?.compactMap(\.double) ?? []
-    steps = (json["input_ids"]?.array ?? []).map { batch in
-      let rows = (batch.array ?? []).map { ($0.array ?? []).compactMap(\.int).map(Int32.init) }
-      return ReferenceRun.Sequences(ids: rows, labels: rows)
-    }
-    var lora = LoRAConfiguration()
-    lora.r = 16
-    lora.alpha = 32
+    reference = try ReferenceTrace(folder: ReferenceModel.values, of: ModelFile(path: ReferenceModel.path))
+    steps = reference.steps.map { ReferenceRun.Sequences(ids: $0, labels: $0) }
     var model = base
-    parameters = try model.addLoRA(lora, seed: 0, on: cpu)
-    let initial = try SafetensorsFile(path: ReferenceModel.values + "/lora_init.safetensors")
-    for (index, entry) in parameters.entries.enumerated() {
-      guard let values = try initial.tensor(entry.name)?.floats() else { continue }
-      parameters.withValues(index) { _ = $0.update(fromContentsOf: values) }
-    }
+    parameters = try model.addLoRA(reference.lora, seed: 0, on: cpu)
+    try reference.setInitialValues(of: parameters)
     self.model = model
     moments = try cpu.allocate(bytes: 2 * parameters.bytes)
     numbers = try cpu.allocate(bytes: 4 * MemoryLayout<Double>.size)
@@ -133,21 +130,22 @@ private final class Trace {
   }
 
   func gradients(_ step: Int, _ dtype: DType) throws -> ReferenceRun.Gradients {
-    try ReferenceRun(model, steps[step], on: cpu).gradients(dtype, .elementwise)
+    try ReferenceRun(model, steps[step], on: cpu).gradients(dtype, LayerPolicy(.elementwise))
   }
 
   /// Replaces the gradients that the reference lists by its own.
   func takeReferenceGradients(_ step: Int) throws {
     for (index, entry) in parameters.entries.enumerated() {
-      guard let values = try expected.tensor("step\(step).\(entry.name)")?.floats() else { continue }
+      guard let values = try reference.gradient(of: entry.name, step: step) else { continue }
       _ = parameters.gradient(index..<index + 1).hostFloats.update(fromContentsOf: values)
     }
   }
 
   func update(_ step: Int) throws {
-    let adamW = AdamW(weightDecay: 0.01)
+    let adamW = AdamW(weightDecay: reference.optimizer.weightDecay)
     let numbers = Tensor(numbers, rows: 1, columns: 4, dtype: .f64)
-    try numbers.columns(0..<3).write(adamW.numbers(learningRate: 5e-4, step: step + 1), on: cpu)
+    try numbers.columns(0..<3).write(
+      adamW.numbers(learningRate: reference.learningRate, step: step + 1), on: cpu)
     try Step.runOnce(on: cpu) {
       $0.adamW(
         adamW, numbers: numbers, parameters: parameters.allValues, gradients: parameters.allGradients,

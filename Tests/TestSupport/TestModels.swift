@@ -35,9 +35,9 @@ public enum TestModel {
   public static let vocabulary = 61
 
   /// Weights at random, large enough that rows differ and attention is not flat.
-  public static func random(_ kind: Kind, on backend: any Backend) throws -> Decoder {
+  public static func random(_ kind: Kind, layers: Int = 2, on backend: any Backend) throws -> Decoder {
     var generator = Noise(state: 7)
-    return try decoder(kind.config(vocabulary: vocabulary), on: backend) { name, count in
+    return try decoder(kind.config(layers: layers, vocabulary: vocabulary), on: backend) { name, count in
       if name.hasSuffix("norm.weight") { return (0..<count).map { _ in 1 + generator.next() / 4 } }
       return (0..<count).map { _ in generator.next() * (name.contains("embed") ? 1 : 0.5) }
     }

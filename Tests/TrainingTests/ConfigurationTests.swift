@@ -50,7 +50,8 @@ import Testing
     ("weight_decay", 0.1, [:]), ("adam_beta1", 0.8, [:]), ("adam_beta2", 0.95, [:]),
     ("adam_epsilon", 1e-6, [:]),
     ("max_grad_norm", 0.3, [:]), ("seed", 3407, [:]), ("gradient_checkpointing", "elementwise", [:]),
-    ("memory_budget", 12_884_901_888, [:]), ("output_dir", "elsewhere", [:]),
+    ("activation_offloading", true, [:]), ("memory_budget", 12_884_901_888, [:]),
+    ("output_dir", "elsewhere", [:]),
     ("overwrite_output_dir", true, [:]),
     ("logging_steps", 10, [:]), ("eval_strategy", "no", [:]), ("eval_steps", 20, [:]),
     ("save_strategy", "epoch", [:]), ("save_steps", 100, [:]),
@@ -103,7 +104,7 @@ import Testing
       (["memory_budget": "12 parsecs"], "12GB"), (["memory_budget": "99999999999999999999GB"], "12GB"),
       (["memory_budget": -1], "12GB"), (["max_steps": 0], "at least 1"), (["seed": -1], "at least 0"),
       (["device": "cuda:x"], "expected auto, cpu, cuda or cuda:N"),
-      (["gradient_checkpointing": "some"], "elementwise or full"),
+      (["gradient_checkpointing": "some"], "narrow or full"),
     ] as [(JSON.Object, String)])
   func refuses(members: JSON.Object, expected: String) throws {
     let error = try #require(Self.error(members))

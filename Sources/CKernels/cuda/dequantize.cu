@@ -59,52 +59,35 @@ KERNEL dequantize_bf16(weight w, float scale, bf16 *out, int64_t stride, uint32_
 
 // MARK: NF4
 
-// As above for NF4 whose rows are `units` whole words of eight codes, in Hugging Face's order: w.data is a
-// multiple of 4 bytes, every row of `out` of 16.
+// As above for NF4 whose rows are `units` whole words of eight codes: see weights.cuh. Every row of `out`
+// starts at a multiple of 16 bytes.
 //
 // A base weight is decoded for every product, so this runs at memory's speed or costs whole percents of a
-// step: each thread has its words on their way before it decodes one, a warp's loads and stores are
-// contiguous, and the sixteen values lie in as many banks of shared memory. Words are read once (evicted
-// first); the output is not, the product wants it from cache.
+// step: each thread has its words on their way before it decodes one, and a warp's loads and stores are
+// contiguous. Words are read once (evicted first); the output is not, the product wants it from cache.
 enum { NF4_THREADS = 256, NF4_WORDS = 4 };
 
 template <typename T>
 DEVICE void dequantize_nf4(const weight &w, float scale, T *out, int64_t stride, uint32_t units) {
-  __shared__ float table[16], map[256];
-  const uint32_t total = (uint32_t)w.rows * units, thread = threadIdx.x;
-  const uint32_t first = blockIdx.x * (NF4_THREADS * NF4_WORDS) + thread;
-  if (thread < 16)
-    table[thread] = w.code[thread];
-  if (!w.absmax)
-    map[thread] = w.absmax_map[thread];
-  uint32_t word[NF4_WORDS];
-  float absmax[NF4_WORDS];
-  int code[NF4_WORDS];
+  __shared__ nf4_tables tables;
+  const uint32_t total = (uint32_t)w.rows * units;
+  const uint32_t first = blockIdx.x * (NF4_THREADS * NF4_WORDS) + threadIdx.x;
+  tables.fill(w);
+  nf4_word words[NF4_WORDS];
 #pragma unroll
-  for (int i = 0; i < NF4_WORDS; i++) {
-    const uint32_t index = first + i * NF4_THREADS, block = index / 8;
-    word[i] = 0, absmax[i] = 0, code[i] = 0;
-    if (index < total) {
-      word[i] = __ldcs((const uint32_t *)w.data + index);
-      code[i] = w.absmax ? 0 : w.absmax_codes[block];
-      absmax[i] = w.absmax ? w.absmax[block] : w.nested_absmax[block / 256];
-    }
-  }
+  for (int i = 0; i < NF4_WORDS; i++)
+    words[i] = first + i * NF4_THREADS < total ? load_nf4(w, first + i * NF4_THREADS) : nf4_word{};
   __syncthreads();
   uint32_t row = first / units, column = first - row * units;
 #pragma unroll
   for (int i = 0; i < NF4_WORDS; i++) {
     if (first + i * NF4_THREADS >= total)
       return;
-    const float largest =
-        w.absmax ? absmax[i] : __fadd_rn(__fmul_rn(map[code[i]], absmax[i]), w.nested_offset);
     float values[8];
+    tables.decode(w, words[i], values);
 #pragma unroll
-    for (int j = 0; j < 8; j++) {
-      // High nibble first within each byte.
-      const float value = __fmul_rn(table[word[i] >> (j ^ 1) * 4 & 15], largest);
-      values[j] = __fmul_rn(value, scale);
-    }
+    for (int j = 0; j < 8; j++)
+      values[j] = __fmul_rn(values[j], scale);
     store8(out + row * stride + (int64_t)column * 8, values);
     for (column += NF4_THREADS; column >= units; column -= units)
       row++;

@@ -15,7 +15,7 @@ struct adapters {
   const float *down; // A, (ranks, inputs), contiguous
 };
 
-// Columns [inputs, inputs + ranks) of rows [0, outputs): scale * B where a part has it, else 0.
+// (outputs, ranks): scale * B where a part has it, else 0.
 template <typename T> DEVICE void expand_up(matrix e, const adapters &a) {
   int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= a.outputs * a.ranks)
@@ -33,7 +33,7 @@ template <typename T> DEVICE void expand_up(matrix e, const adapters &a) {
       first += a.rows[p];
     }
   }
-  row<T>(e, r)[a.inputs + c] = from_float<T>(value);
+  row<T>(e, r)[c] = from_float<T>(value);
 }
 
 // Rows [outputs, outputs + ranks): A, then zeros.

@@ -28,6 +28,7 @@ typedef uint64_t sw_device_address;
   X(cuMemFree_v2, sw_device_address address)                                                                 \
   X(cuMemHostAlloc, void **memory, size_t bytes, unsigned flags)                                             \
   X(cuMemFreeHost, void *memory)                                                                             \
+  X(cuMemcpyAsync, sw_device_address to, sw_device_address from, size_t bytes, void *stream)                 \
   X(cuMemcpyHtoDAsync_v2, sw_device_address to, const void *from, size_t bytes, void *stream)                \
   X(cuMemcpyDtoHAsync_v2, void *to, sw_device_address from, size_t bytes, void *stream)                      \
   X(cuMemcpyDtoDAsync_v2, sw_device_address to, sw_device_address from, size_t bytes, void *stream)          \

@@ -118,18 +118,23 @@ extension CPU {
     for part in layer.parts {
       let rows = out.rows(firstRow..<firstRow + part.weight.rows)
       decode(part.weight, scale: 1, into: rows.columns(0..<inputs))
-      if ranks > 0 { zero(rows.columns(inputs..<inputs + ranks)) }
-      if let up = part.up {
-        decode(
-          up.weight, scale: up.scale,
-          into: rows.columns(inputs + up.columns.lowerBound..<inputs + up.columns.upperBound))
-      }
       firstRow += part.weight.rows
     }
     guard let down = layer.down else { return }
+    expandUps(layer, into: out.rows(0..<firstRow).columns(inputs..<inputs + ranks))
     let below = out.rows(firstRow..<firstRow + ranks)
     decode(down, scale: 1, into: below.columns(0..<inputs))
     zero(below.columns(inputs..<inputs + ranks))
+  }
+
+  public func expandUps(_ layer: LinearExpansion, into out: Tensor) {
+    zero(out)
+    var firstRow = 0
+    for part in layer.parts {
+      let rows = out.rows(firstRow..<firstRow + part.weight.rows)
+      if let up = part.up { decode(up.weight, scale: up.scale, into: rows.columns(up.columns)) }
+      firstRow += part.weight.rows
+    }
   }
 
   /// out = scale * weight, rounded to out's dtype.

@@ -7,12 +7,19 @@ public final class CPU: Backend {
   let pool: OpaquePointer
   public let threads: Int
   public let mergesLinears: Bool
+  private let copiesLate: Bool
+  private var lateCopies: [(number: Int, copies: [MemoryCopy])] = []
 
   /// - Parameters:
   ///   - threads: nil for one per processor that this process may run on.
   ///   - mergesLinears: false is faster, as no weight is then copied out of its file; true is what GPUs do.
-  public init(threads: Int? = nil, mergesLinears: Bool = false) throws(SwiftletError) {
+  ///   - copiesLate: whether the copies of `startCopies` are made by `finishCopies`, not at once. On GPUs they may be
+  ///     made at any time between.
+  public init(
+    threads: Int? = nil, mergesLinears: Bool = false, copiesLate: Bool = false
+  ) throws(SwiftletError) {
     self.mergesLinears = mergesLinears
+    self.copiesLate = copiesLate
     let wanted = threads ?? Int(sw_available_processors())
     guard wanted > 0 else {
       throw SwiftletError(.invalidConfiguration, "threads must be at least 1, not \(wanted)")
@@ -74,6 +81,27 @@ public final class CPU: Backend {
   ) throws(SwiftletError) -> Weight { try place(weight, as: target) }
 
   public func record(_ body: () throws -> Void) throws -> (any Recording)? { nil }
+
+  public func allocateOnHost(bytes: Int) throws(SwiftletError) -> Buffer { try allocate(bytes: bytes) }
+
+  public func startCopies(_ copies: [MemoryCopy], number: Int) {
+    if copiesLate { lateCopies.append((number, copies)) } else { copies.forEach(Self.copy) }
+  }
+
+  public func finishCopies(number: Int) {
+    guard let last = lateCopies.lastIndex(where: { $0.number == number }) else { return }
+    for (_, copies) in lateCopies[...last] { copies.forEach(Self.copy) }
+    lateCopies.removeSubrange(...last)
+  }
+
+  private static func copy(_ copy: MemoryCopy) {
+    guard let from = UnsafeRawPointer(bitPattern: copy.from),
+      let to = UnsafeMutableRawPointer(bitPattern: copy.to)
+    else { preconditionFailure("a copy from or to nowhere") }
+    to.copyMemory(from: from, byteCount: copy.bytes)
+  }
+
+  public var rates: DeviceRates? { nil }
 
   /// Operations end before they return.
   public func synchronize() throws(SwiftletError) {}

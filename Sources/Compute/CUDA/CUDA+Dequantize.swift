@@ -12,7 +12,7 @@ extension CUDA {
       switch out.dtype {
       case .bf16: "bf16"
       case .f32: "f32"
-      case .f64, .i32, .u8: preconditionFailure("no weights of \(out.dtype)")
+      case .f64, .i32, .u8, .f8: preconditionFailure("no weights of \(out.dtype)")
       }
     // A thread makes eight elements of a row.
     let units = (weight.columns + 7) / 8
@@ -29,7 +29,7 @@ extension CUDA {
 
 extension Weight {
   /// Whether rows are NF4 in whole 32-bit words of eight codes.
-  fileprivate var isNF4InWords: Bool {
+  var isNF4InWords: Bool {
     format == .nf4 && columns % 8 == 0 && layout.interleaved_head == 0
       && UInt(bitPattern: layout.data) % 4 == 0
   }

@@ -171,7 +171,7 @@ private struct NormLaunch {
 
 extension Tensor {
   /// Whether rows of all of them start at multiples of 16 bytes.
-  fileprivate static func areAligned(_ tensors: [Tensor]) -> Bool {
+  static func areAligned(_ tensors: [Tensor]) -> Bool {
     tensors.allSatisfy {
       $0.address % 16 == 0 && ($0.rows == 1 || $0.stride * $0.dtype.size % 16 == 0)
     }

@@ -51,16 +51,23 @@ extension CUDA {
       dequantize(part.weight, into: out.rows(first..<first + part.weight.rows).columns(0..<layer.inputs))
       first += part.weight.rows
     }
-    guard let down = layer.down else { return }
-    let adapters = Adapters(layer, down: down)
+    guard layer.down != nil else { return }
+    let ranks = layer.inputs..<layer.inputs + layer.ranks
+    expandUps(layer, into: out.rows(0..<layer.outputs).columns(ranks))
+    start("expand_down", of: layer, elements: layer.ranks * ranks.upperBound, into: out)
+  }
+
+  public func expandUps(_ layer: LinearExpansion, into out: Tensor) {
+    start("expand_up", of: layer, elements: layer.outputs * layer.ranks, into: out)
+  }
+
+  /// A thread an element.
+  private func start(_ kernel: String, of layer: LinearExpansion, elements: Int, into out: Tensor) {
+    guard let down = layer.down else { preconditionFailure("a layer without adapters") }
     let threads = 256
     launch(
-      .expand, "expand_up_\(out.dtype)", grid: Grid(x: (layer.outputs * layer.ranks + threads - 1) / threads),
-      threads: threads, out.matrix, adapters)
-    let below = layer.ranks * (layer.inputs + layer.ranks)
-    launch(
-      .expand, "expand_down_\(out.dtype)", grid: Grid(x: (below + threads - 1) / threads), threads: threads,
-      out.matrix, adapters)
+      .expand, "\(kernel)_\(out.dtype)", grid: Grid(x: (elements + threads - 1) / threads), threads: threads,
+      out.matrix, Adapters(layer, down: down))
   }
 }
 

@@ -19,6 +19,7 @@ extension CUDA {
   }
 
   func runFused(_ backward: AttentionBackward, _ plan: CuDNNAttentionPlan, workspace: Tensor) {
+    guard let strides = plan.key.gradients else { preconditionFailure("a plan of the other direction") }
     let forward = backward.forward
     let parts = Parts(plan, forward, workspace)
     var addresses = operands(forward, plan, parts)
@@ -30,25 +31,26 @@ extension CUDA {
         columns: forward.shape.heads)
     }
     addresses[.dOut] = backward.dOut.address
-    addresses[.dQ] = backward.dQ.address
     addresses[.delta] = parts[.delta]
     addresses[.dQSum] = parts[.dQSum]
-    let isGathered = parts.contains(.dK)
-    addresses[.dK] = isGathered ? parts[.dK] : backward.dK.address
-    addresses[.dV] = isGathered ? parts[.dV] : backward.dV.address
-    if isGathered {
+    if parts.contains(.dKHeads) {
       addresses[.dKHeads] = parts[.dKHeads]
       addresses[.dVHeads] = parts[.dVHeads]
     }
+    let results: [(operand: Operand, part: CuDNNAttentionPlan.Part, gradient: Tensor, stride: Int)] = [
+      (.dQ, .dQ, backward.dQ, strides.dQ), (.dK, .dK, backward.dK, strides.dK),
+      (.dV, .dV, backward.dV, strides.dV),
+    ]
+    for result in results {
+      addresses[result.operand] = parts.contains(result.part) ? parts[result.part] : result.gradient.address
+    }
     start(plan, addresses, parts)
-    if isGathered {
-      for (part, result) in [(CuDNNAttentionPlan.Part.dK, backward.dK), (.dV, backward.dV)] {
-        let gathered = Tensor(
-          address: parts[part], rows: result.rows, columns: result.columns, stride: result.columns,
-          dtype: .bf16,
-          slot: nil)
-        convert(gathered, y: result)
-      }
+    for result in results where parts.contains(result.part) {
+      let gradient = result.gradient
+      let gathered = Tensor(
+        address: parts[result.part], rows: gradient.rows, columns: gradient.columns, stride: result.stride,
+        dtype: .bf16, slot: nil)
+      convert(gathered, y: gradient)
     }
   }
 

@@ -19,11 +19,20 @@ extension CUDA {
   }
 
   /// Host memory that the GPU reads at the same addresses (unified addressing).
-  private func pinnedMemory(bytes: Int) throws(SwiftletError) -> Buffer {
+  ///
+  /// - Throws: `.outOfMemory` when the system locks no more pages.
+  func pinnedMemory(bytes: Int) throws(SwiftletError) -> Buffer {
     device.makeCurrent()
     var memory: UnsafeMutableRawPointer?
     let status = driver.cuMemHostAlloc(&memory, max(bytes, 1), 3)  // CU_MEMHOSTALLOC_PORTABLE, _DEVICEMAP
-    guard status == 0, let memory else { throw device.error(status, "locking \(bytes) bytes of memory") }
+    guard status == 0, let memory else {
+      throw status == 2
+        ? SwiftletError(
+          .outOfMemory, "the system locks no \(bytes >> 20) MB of its memory for the GPU",
+          remedy: "End what else uses it, or raise this process's limits (ulimit -l, the container's memory)."
+        )
+        : device.error(status, "locking \(bytes) bytes of memory")
+    }
     let device = device
     return Buffer(base: memory, count: bytes) {
       device.makeCurrent()

@@ -17,6 +17,9 @@ public final class CUDA: Backend {
   private(set) var failure: SwiftletError?
   private let ledger = Ledger()
   private var stage: UploadStage?
+  /// Made with the first memory of the host's.
+  var copyStream: CopyStream?
+  public private(set) lazy var rates: DeviceRates? = try? measureRates()
   /// nil where there is no cuDNN.
   private(set) lazy var fusedAttention = makeFusedAttention()
 
@@ -52,6 +55,7 @@ public final class CUDA: Backend {
 
   deinit {
     device.makeCurrent()
+    copyStream = nil
     _ = driver.cuStreamSynchronize(stream)
     for module in modules.values { _ = driver.cuModuleUnload(module) }
     _ = driver.cuStreamDestroy_v2(stream)

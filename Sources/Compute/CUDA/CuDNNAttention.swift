@@ -45,12 +45,15 @@ final class CuDNNAttention {
       q: attention.q.stride, k: attention.k.stride, v: attention.v.stride, out: attention.out.stride)
     if let window = shape.window, window >= segments.longest { key.shape.window = nil }
     if let backward {
-      // cuDNN's sums of packed rows' query heads are as wide as a group times the stride: kept narrow.
-      let isGathered = isPacked && key.isGrouped
-      let width = shape.keyValueHeads * shape.headSize
       key.gradients = CuDNNAttentionKey.Gradients(
-        dOut: backward.dOut.stride, dQ: backward.dQ.stride, dK: isGathered ? width : backward.dK.stride,
-        dV: isGathered ? width : backward.dV.stride)
+        dOut: backward.dOut.stride, dQ: backward.dQ.stride, dK: backward.dK.stride, dV: backward.dV.stride)
+      // Whatever offsets it is given for packed rows' gradients, cuDNN takes those of q, k and v; but its sums over the
+      // query heads of a group are as wide as the group times the stride, which is kept narrow.
+      if isPacked {
+        let width = key.isGrouped ? shape.keyValueHeads * shape.headSize : nil
+        key.gradients = CuDNNAttentionKey.Gradients(
+          dOut: backward.dOut.stride, dQ: key.q, dK: width ?? key.k, dV: width ?? key.v)
+      }
     }
     return key
   }
@@ -82,8 +85,8 @@ struct CuDNNAttentionPlan {
     /// (B, H, S), of sequences of one length.
     case logsumexp
     case delta, dQSum, dKHeads, dVHeads
-    /// What cuDNN writes in place of rows that lie further apart.
-    case dK, dV
+    /// Packed rows' gradients as cuDNN writes them, before they are copied to where they belong.
+    case dQ, dK, dV
     case cuDNN
   }
 
@@ -121,13 +124,16 @@ struct CuDNNAttentionPlan {
     if let gradients = key.gradients {
       add(.delta, heads * 4)
       add(.dQSum, (key.isPacked ? rows * gradients.dQ : heads * shape.headSize) * 4)
+      if key.isPacked {
+        add(.dQ, rows * gradients.dQ * 2)
+        add(.dK, rows * gradients.dK * 2)
+        add(.dV, rows * gradients.dV * 2)
+      }
       if key.isPacked && key.isGrouped {
         // As much as cuDNN takes for them itself where rows are not packed. (It would take them for packed rows too,
         // but as many for every sequence as the longest has.)
         add(.dKHeads, heads * shape.headSize * 2)
         add(.dVHeads, heads * shape.headSize * 2)
-        add(.dK, rows * gradients.dK * 2)
-        add(.dV, rows * gradients.dV * 2)
       }
     }
     add(.cuDNN, plan.workspaceBytes)

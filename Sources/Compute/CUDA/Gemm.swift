@@ -4,7 +4,8 @@ import CKernels
 /// out = alpha * op(a) op(b) + addend + bias on row-major matrices, added up in float and rounded once.
 ///
 /// `a` and `b` are both bf16, with a bf16 or f32 result, or both f32 with an f32 result; then in full precision,
-/// without TF32. Any strides and addresses that are multiples of an element.
+/// without TF32. Any strides and addresses that are multiples of an element. Or both are f8, `b` transposed, with a
+/// scale for each of a's rows and b's, with a bf16 or f32 result.
 struct Gemm {
   /// (m, k), or (k, m) when `aTransposed`.
   var a: Tensor
@@ -12,6 +13,8 @@ struct Gemm {
   /// (k, n), or (n, k) when `bTransposed`.
   var b: Tensor
   var bTransposed = false
+  /// Addresses of (1, m) and (1, n) f32, multiples of 256: of f8 operands.
+  var scales: (a: UInt, b: UInt)?
   var alpha: Float = 1
   /// (1, n) of out's dtype.
   var bias: Tensor?
@@ -24,6 +27,9 @@ struct Gemm {
   var n: Int { out.columns }
   var k: Int { aTransposed ? a.rows : a.columns }
 
+  /// For people: m x n x k.
+  var shape: String { "\(m) x \(n) x \(k)" }
+
   /// Bytes of workspace for a result of this shape, whatever the operands: up to 64 parts of a sum that is split
   /// along k, 32 MB at most (what cuBLAS gives itself on Hopper).
   static func workspaceBytes(m: Int, n: Int) -> Int {
@@ -34,8 +40,8 @@ struct Gemm {
   fileprivate var isValid: Bool {
     (aTransposed ? a.shape == (k, m) : a.shape == (m, k))
       && (bTransposed ? b.shape == (n, k) : b.shape == (k, n))
-      && a.dtype == b.dtype && (a.dtype == .bf16 || a.dtype == .f32)
-      && (out.dtype == .f32 || out.dtype == a.dtype)
+      && a.dtype == b.dtype && [.bf16, .f32, .f8].contains(a.dtype) && (a.dtype == .f8) == (scales != nil)
+      && (out.dtype == .f32 || out.dtype == a.dtype || scales != nil && out.dtype == .bf16)
       && (bias.map { $0.dtype == out.dtype && $0.shape == (1, n) } ?? true)
       && (addend.map { $0.dtype == out.dtype && $0.shape == (m, n) } ?? true)
   }
@@ -60,11 +66,13 @@ extension CUDA {
     if gemms.isTuning && !gemms.knows(gemm) { tune(gemm, workspace: workspace) }
     switch gemms.start(gemm, workspace: workspace, on: stream) {
     case .started: break
+    case .notServed where gemm.scales != nil:
+      fail(SwiftletError(.unsupported, "cuBLASLt does not serve a float8 product of \(gemm.shape)"))
     case .notServed: runOwnKernel(gemm)
     case .failed(let status):
       fail(
         SwiftletError(
-          .unavailable, "cuBLASLt: error \(status) at a product of \(gemm.m) x \(gemm.n) x \(gemm.k)",
+          .unavailable, "cuBLASLt: error \(status) at a product of \(gemm.shape)",
           remedy: "Start the program again; the last checkpoint is intact."))
     }
   }

@@ -37,6 +37,9 @@ final class GemmCache {
     _ = device.libraries.blas.cublasLtDestroy(handle)
   }
 
+  /// cuBLASLt's: 12.9 is 120900.
+  var version: Int { blas.cublasLtGetVersion() }
+
   /// Whether the algorithm for such a product is chosen.
   func knows(_ gemm: Gemm) -> Bool { plans[GemmKey(gemm)] != nil }
 

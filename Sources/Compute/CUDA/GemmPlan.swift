@@ -25,6 +25,12 @@ final class GemmPlan {
       set(26, bias.dtype.cudaType)  // CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE
       set(8, UInt64(bias.alignment))  // CUBLASLT_MATMUL_DESC_BIAS_POINTER, here for its alignment
     }
+    if key.a.dtype == .f8 {
+      // CUBLASLT_MATMUL_DESC_A_SCALE_MODE and _B_: CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F, a scale for each row.
+      set(31, Int32(3))
+      set(32, Int32(3))
+      setScales(a: 256, b: 256)  // here for their alignment
+    }
     let (m, n, k) = (key.m, key.n, key.k)
     b = layout(key.b, rows: key.bTransposed ? n : k, columns: key.bTransposed ? k : n)
     a = layout(key.a, rows: key.aTransposed ? k : m, columns: key.aTransposed ? m : k)
@@ -45,6 +51,7 @@ final class GemmPlan {
     _ handle: UnsafeMutableRawPointer
   ) -> Int32 {
     if let bias = gemm.bias { set(8, UInt64(bias.address)) }
+    if let scales = gemm.scales { setScales(a: scales.a, b: scales.b) }
     var alpha = gemm.alpha
     var beta: Float = gemm.addend == nil ? 0 : 1
     let c = sw_device_address((gemm.addend ?? gemm.out).address)
@@ -94,6 +101,12 @@ final class GemmPlan {
     return layout
   }
 
+  /// Addresses of the scales of the product's a and b.
+  private func setScales(a: UInt, b: UInt) {
+    set(17, UInt64(b))  // CUBLASLT_MATMUL_DESC_A_SCALE_POINTER
+    set(18, UInt64(a))  // CUBLASLT_MATMUL_DESC_B_SCALE_POINTER
+  }
+
   private func set<Value>(_ attribute: Int32, _ value: Value) {
     withUnsafeBytes(of: value) {
       _ = blas.cublasLtMatmulDescSetAttribute(description, attribute, $0.baseAddress, $0.count)
@@ -107,6 +120,7 @@ extension DType {
     switch self {
     case .f32: 0  // CUDA_R_32F
     case .bf16: 14  // CUDA_R_16BF
+    case .f8: 28  // CUDA_R_8F_E4M3
     case .f64, .i32, .u8: preconditionFailure("no products of \(self)")
     }
   }

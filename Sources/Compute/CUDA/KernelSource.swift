@@ -10,6 +10,7 @@ enum KernelSource: String, CaseIterable {
   case elementwise
   case embedding
   case expand
+  case float8
   case matrixProduct = "matrix_product"
   case optimizer
   case quantize

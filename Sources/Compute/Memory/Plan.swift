@@ -29,30 +29,46 @@ public struct Plan: Sendable {
   }
 
   public internal(set) var slots: [Slot] = []
+  /// Where parked tensors lie in the host's memory, from when they are parked to when they are back.
+  public internal(set) var hostSlots: [Slot] = []
   /// Operations recorded.
-  public internal(set) var operations = 0
+  public var operations: Int { traffic.count }
+  /// By operation: the bytes of its operands, each of which is read or written about once.
+  public internal(set) var traffic: [Int] = []
   /// Bytes of the arena: the step's peak.
   public private(set) var bytes = 0
+  /// Bytes of the host's memory that the step parks tensors in.
+  public private(set) var hostBytes = 0
 
   /// The sum of all tensors' bytes: what the arena would need if nothing shared memory.
   public var bytesWithoutSharing: Int { slots.reduce(0) { $0 + $1.bytes } }
 
   /// The most bytes that live at once: no layout can need less.
-  public var lowerBound: Int {
+  public var lowerBound: Int { liveBytes.max() ?? 0 }
+
+  /// By operation: the bytes of the tensors that live then.
+  public var liveBytes: [Int] {
     var change = [Int](repeating: 0, count: operations + 2)
     for slot in slots {
       change[slot.birth] += slot.bytes
       change[slot.lastUse + 1] -= slot.bytes
     }
     var live = 0
-    return change.reduce(0) { most, delta in
+    return change.map { delta in
       live += delta
-      return max(most, live)
+      return live
     }
   }
 
   /// Chooses every slot's offset.
   mutating func layOut() {
+    bytes = Self.layOut(&slots)
+    hostBytes = Self.layOut(&hostSlots)
+  }
+
+  /// Chooses the offsets of `slots` and returns the bytes of the memory that holds them.
+  private static func layOut(_ slots: inout [Slot]) -> Int {
+    var bytes = 0
     var placed: [Slot] = []  // by offset
     let order = slots.indices.sorted {
       (slots[$1].bytes, $0) < (slots[$0].bytes, $1)
@@ -63,6 +79,7 @@ public struct Plan: Sendable {
       bytes = max(bytes, offset + slots[index].bytes)
       placed.insert(slots[index], at: Plan.position(of: offset, in: placed))
     }
+    return bytes
   }
 
   /// The start of the smallest gap that holds `slot` beside all of `placed` that live when it does.

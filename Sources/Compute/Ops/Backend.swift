@@ -47,6 +47,23 @@ public protocol Backend: AnyObject {
   /// device reads them.
   func placeForLookup(_ weight: Weight, as target: WeightConverter.Target?) throws(SwiftletError) -> Weight
 
+  /// Memory of the host's for `startCopies`, locked where the device needs that. Its content is undefined.
+  ///
+  /// - Throws: `.outOfMemory`.
+  func allocateOnHost(bytes: Int) throws(SwiftletError) -> Buffer
+
+  /// Starts copying between the device's memory and such memory of the host's: after all operations and copies that
+  /// were started before, and beside the operations that are started from here to `finishCopies` with the same
+  /// number.
+  func startCopies(_ copies: [MemoryCopy], number: Int)
+
+  /// Has what is started from here on come after the copies that were last started with this number.
+  func finishCopies(number: Int)
+
+  /// How fast the device is, measured when first asked; nil where copies to the host gain nothing, or nothing could
+  /// be measured. Not while operations are recorded.
+  var rates: DeviceRates? { get }
+
   /// Waits for all operations that were started.
   ///
   /// - Throws: what failed on the device since the last call.
@@ -66,6 +83,16 @@ public protocol Backend: AnyObject {
   /// `expand` writes anew each time; if not, part by part.
   var mergesLinears: Bool { get }
   func expand(_ layer: LinearExpansion, into out: Tensor)
+  func expandUps(_ layer: LinearExpansion, into out: Tensor)
+
+  // Products in float8
+  /// Why this device has none that are fast; nil when it has.
+  var float8Refusal: String? { get }
+  func float8(_ x: Tensor, times factors: Tensor?, into rows: Float8Rows)
+  func float8Scales(_ weight: Weight, into scales: Tensor)
+  func float8(_ weight: Weight, scales: Tensor, transposed: Bool, into codes: Tensor)
+  func workspaceBytes(_ product: Float8Product) -> Int
+  func run(_ product: Float8Product, workspace: Tensor?)
 
   // Attention
   func workspaceBytes(_ attention: Attention) -> Int
@@ -112,4 +139,34 @@ public protocol Backend: AnyObject {
 public protocol Recording: AnyObject, Sendable {
   /// Starts them, after all that were started before.
   func start()
+}
+
+/// Bytes to be copied.
+public struct MemoryCopy: Sendable {
+  /// Addresses where each lies.
+  public let from, to: UInt
+  public let bytes: Int
+
+  public init(from: UInt, to: UInt, bytes: Int) {
+    self.from = from
+    self.to = to
+    self.bytes = bytes
+  }
+}
+
+/// What a device can do in a second.
+public struct DeviceRates: Sendable {
+  /// Floating-point operations of bf16 products.
+  public var operations: Double
+  /// Bytes of its own memory, read or written.
+  public var memory: Double
+  /// Bytes copied to the host's memory, and from there.
+  public var toHost, fromHost: Double
+
+  public init(operations: Double, memory: Double, toHost: Double, fromHost: Double) {
+    self.operations = operations
+    self.memory = memory
+    self.toHost = toHost
+    self.fromHost = fromHost
+  }
 }

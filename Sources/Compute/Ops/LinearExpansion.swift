@@ -60,4 +60,11 @@ extension Step {
     perform([out]) { _ in backend.expand(layer, into: out) }
     return out
   }
+
+  /// The adapters' second halves alone, [sB] of E: (out, R), rounded to `dtype`.
+  public func expandUps(_ layer: LinearExpansion, dtype: DType) -> Tensor {
+    let out = make(layer.outputs, layer.ranks, dtype)
+    perform([out]) { _ in backend.expandUps(layer, into: out) }
+    return out
+  }
 }

@@ -7,6 +7,8 @@ public enum DType: UInt8, Sendable, CaseIterable {
   case f64
   case i32
   case u8
+  /// float8 e4m3, of which only products know the scale: see `Float8Rows`.
+  case f8
 
   /// Bytes of one element.
   public var size: Int {
@@ -14,7 +16,7 @@ public enum DType: UInt8, Sendable, CaseIterable {
     case .f64: 8
     case .f32, .i32: 4
     case .bf16: 2
-    case .u8: 1
+    case .u8, .f8: 1
     }
   }
 }

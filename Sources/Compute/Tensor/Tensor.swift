@@ -96,7 +96,7 @@ extension DType {
     case .f32: SW_F32
     case .bf16: SW_BF16
     case .f64: SW_F64
-    case .i32, .u8: preconditionFailure("\(self) is no type of activations")
+    case .i32, .u8, .f8: preconditionFailure("\(self) is no type of activations")
     }
   }
 

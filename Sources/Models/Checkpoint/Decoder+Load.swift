@@ -37,7 +37,16 @@ extension Decoder {
     progress: (Int, Int) -> Void = { _, _ in }
   ) throws(SwiftletError) {
     let spec = try file.spec()
-    var loader = Loader(file: file, spec: spec, weights: weights, backend: backend)
+    try self.init(
+      spec, from: FileTensors(file: file, spec: spec), weights: weights, on: backend, progress: progress)
+  }
+
+  /// Makes a model of `source`'s tensors, as above.
+  public init(
+    _ spec: ModelSpec, from source: some TensorSource, weights: BaseWeights = .file, on backend: any Backend,
+    progress: (Int, Int) -> Void = { _, _ in }
+  ) throws(SwiftletError) {
+    var loader = Loader(source: source, spec: spec, weights: weights, backend: backend)
     var blocks: [Block] = []
     for layer in 0..<spec.layers {
       blocks.append(try loader.block(layer))
@@ -53,9 +62,9 @@ extension Decoder {
   }
 }
 
-/// Reads, checks and converts a model's tensors.
-private struct Loader {
-  let file: ModelFile
+/// Reads a model's tensors, converts them and brings them to the device.
+private struct Loader<Source: TensorSource> {
+  let source: Source
   let spec: ModelSpec
   let weights: BaseWeights
   let backend: any Backend
@@ -91,7 +100,7 @@ private struct Loader {
   /// Embedding or head, or both in one.
   func vocabularyMatrix(_ name: TensorName, isHead: Bool) throws(SwiftletError) -> Weight {
     let format: BaseWeights = weights == .nf4 || weights == .int8 ? .bfloat16 : weights
-    let weight = try checked(name, rows: spec.vocabularySize, columns: spec.hiddenSize)
+    let weight = try source.weight(name, rows: spec.vocabularySize, columns: spec.hiddenSize)
     let target = format.target(for: weight)
     return try isHead ? backend.place(weight, as: target) : backend.placeForLookup(weight, as: target)
   }
@@ -112,32 +121,16 @@ private struct Loader {
   private func matrix(
     _ name: TensorName, rows: Int, columns: Int, as format: BaseWeights
   ) throws(SwiftletError) -> Weight {
-    let weight = try checked(name, rows: rows, columns: columns)
+    let weight = try source.weight(name, rows: rows, columns: columns)
     return try backend.place(weight, as: format.target(for: weight))
   }
 
-  private func checked(_ name: TensorName, rows: Int, columns: Int) throws(SwiftletError) -> Weight {
-    let weight = try file.weight(name, spec)
-    guard weight.rows == rows, weight.columns == columns else {
-      throw wrongShape(name, "(\(weight.rows), \(weight.columns))", "(\(rows), \(columns))")
-    }
-    return weight
-  }
-
   private mutating func vector(_ name: TensorName, width: Int) throws(SwiftletError) -> Tensor {
-    let values = try file.vector(name, spec)
-    guard values.count == width else { throw wrongShape(name, "(\(values.count))", "(\(width))") }
+    let values = try source.vector(name, count: width)
     let buffer = try backend.allocate(bytes: width * MemoryLayout<Float>.size)
     let tensor = Tensor(buffer, rows: 1, columns: width, dtype: .f32)
     try tensor.write(values, on: backend)
     vectors.append(buffer)
     return tensor
-  }
-
-  private func wrongShape(_ name: TensorName, _ found: String, _ expected: String) -> SwiftletError {
-    SwiftletError(
-      .mismatch,
-      "\(file.path): tensor \"\(file.name(name))\" has the shape \(found), the configuration asks for \(expected)"
-    )
   }
 }

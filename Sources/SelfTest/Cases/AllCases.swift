@@ -3,7 +3,7 @@ import Compute
 extension OpCase {
   /// The table.
   public static var all: [OpCase] {
-    linearCases + mergedLinearCases + normCases + rotaryCases + attentionCases + activationCases
+    linearCases + mergedLinearCases + float8Cases + normCases + rotaryCases + attentionCases + activationCases
       + elementwiseCases
       + vocabularyCases + optimizerCases
   }

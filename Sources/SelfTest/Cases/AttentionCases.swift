@@ -23,13 +23,25 @@ extension OpCase {
       attention([(100, 100), (1, 1), (130, 130), (0, 0)], heads: 4, keyValueHeads: 2, headSize: 64),
       attention([(100, 100), (130, 130)], heads: 2, keyValueHeads: 2, headSize: 64, window: 37),
       attention([(128, 128), (128, 128)], heads: 4, keyValueHeads: 2, headSize: 64, isUniform: true),
+      // Several tiles of keys for each query, whose parts of dQ are added up; room for many more sequences.
+      attention([(384, 384)], heads: 2, keyValueHeads: 1, headSize: 64, isUniform: true),
+      attention([(300, 300), (70, 70)], heads: 2, keyValueHeads: 1, headSize: 64),
+      attention(
+        [(150, 150), (64, 64), (90, 90), (5, 5), (11, 11)] + Array(repeating: (0, 0), count: 315), heads: 4,
+        keyValueHeads: 2, headSize: 16),
+      attention([(160, 160), (150, 150), (10, 10)], heads: 2, keyValueHeads: 1, headSize: 64),
+      attention(
+        [(160, 160), (150, 150), (10, 10)], heads: 2, keyValueHeads: 1, headSize: 64, isMerged: true),
+      attention([(100, 100), (80, 80)], heads: 2, keyValueHeads: 2, headSize: 64, isMerged: true),
+      attention(
+        [(256, 256), (256, 256)], heads: 2, keyValueHeads: 1, headSize: 64, isUniform: true, isMerged: true),
     ]
   }
 
   /// Attention over packed sequences of (queries, keys), and its gradient.
   static func attention(
     _ lengths: [(queries: Int, keys: Int)], heads: Int, keyValueHeads: Int, headSize: Int, window: Int? = nil,
-    scale: Float? = nil, isUniform: Bool = false
+    scale: Float? = nil, isUniform: Bool = false, isMerged: Bool = false
   ) -> OpCase {
     let shape = Attention.Shape(
       heads: heads, keyValueHeads: keyValueHeads, headSize: headSize,
@@ -37,10 +49,13 @@ extension OpCase {
     let segments = Segment.packed(lengths)
     let (rows, keys) = (lengths.reduce(0) { $0 + $1.queries }, lengths.reduce(0) { $0 + $1.keys })
     let (width, keyWidth) = (heads * headSize, keyValueHeads * headSize)
-    let sizes = lengths.map { $0.queries == $0.keys ? "\($0.keys)" : "\($0.queries) of \($0.keys)" }
+    let filled = lengths.reversed().drop { $0.keys == 0 }.count + (lengths.last?.keys == 0 ? 1 : 0)
+    let sizes = lengths.prefix(filled).map {
+      $0.queries == $0.keys ? "\($0.keys)" : "\($0.queries) of \($0.keys)"
+    }
     let suffix =
       (window.map { ", window \($0)" } ?? "") + (scale.map { ", scale \($0)" } ?? "")
-      + (isUniform ? ", uniform" : "")
+      + (isUniform ? ", uniform" : "") + (isMerged ? ", side by side" : "")
     return OpCase(
       name: "attention [\(sizes.joined(separator: ", "))], "
         + "\(heads) / \(keyValueHeads) heads of \(headSize)\(suffix)",
@@ -54,6 +69,25 @@ extension OpCase {
       run: { s, t in
         let segments = Segments(
           table: t.segments, longest: lengths.map(\.keys).max() ?? 0, isUniform: isUniform)
+        if isMerged {
+          // q, k and v as columns of one matrix, and their gradients of a wider one, as merged projections have them.
+          let qkv = s.make(rows, width + 2 * keyWidth, t.dtype)
+          let dQKV = s.make(rows, width + 2 * keyWidth + 24, t.dtype)
+          let columns = [0..<width, width..<width + keyWidth, width + keyWidth..<width + 2 * keyWidth]
+          for (range, part) in zip(columns, [t.q, t.k, t.v] as [Tensor]) {
+            s.copy(part, into: qkv.columns(range))
+          }
+          let (q, k, v) = (qkv.columns(columns[0]), qkv.columns(columns[1]), qkv.columns(columns[2]))
+          let (out, logsumexp) = s.attention(q, k, v, shape, segments)
+          s.attentionBackward(
+            t.dy, q: q, k: k, v: v, out: out, logsumexp: logsumexp, shape, segments,
+            dQ: dQKV.columns(columns[0]),
+            dK: dQKV.columns(columns[1]), dV: dQKV.columns(columns[2]))
+          for (range, part) in zip(columns, [t.dq, t.dk, t.dv] as [Tensor]) {
+            s.copy(dQKV.columns(range), into: part)
+          }
+          return ["y": out, "logsumexp": logsumexp]
+        }
         let (out, logsumexp) = s.attention(t.q, t.k, t.v, shape, segments)
         s.attentionBackward(
           t.dy, q: t.q, k: t.k, v: t.v, out: out, logsumexp: logsumexp, shape, segments, dQ: t.dq, dK: t.dk,

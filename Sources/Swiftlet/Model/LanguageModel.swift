@@ -3,6 +3,7 @@ import Compute
 import Foundation
 import Models
 import Text
+import Training
 
 /// A language model ready for use: weights, tokenizer, chat template, and adapters if it has any.
 ///
@@ -54,6 +55,14 @@ public final class LanguageModel {
   public func addLoRA(_ configuration: LoRAConfiguration, seed: UInt64 = 42) throws(SwiftletError) {
     parameters = try decoder.addLoRA(configuration, seed: seed, on: backend)
     lora = configuration
+  }
+
+  /// Prepares for products of type `precision`: float8 needs what is trained to be attached.
+  ///
+  /// - Throws: `.unsupported` when the device or the model has no such products.
+  public func use(_ precision: TrainingConfiguration.Precision) throws {
+    try precision.check(on: backend)
+    if precision == .fp8 { try decoder.useFloat8() }
   }
 
   public var tokenizer: Tokenizer { text.tokenizer }

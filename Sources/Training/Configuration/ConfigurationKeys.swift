@@ -20,7 +20,8 @@ extension ConfigurationKey {
         return true
       }, read: { .string($0.device.text) }),
     choice(
-      "dtype", "torch_dtype", at: \.precision, also: ["bf16": .bfloat16, "fp32": .float32, "f32": .float32],
+      "dtype", "torch_dtype", "compute", at: \.precision,
+      also: ["bf16": .bfloat16, "fp32": .float32, "f32": .float32],
       "type of the products"),
     shorthand("bf16", of: "dtype", on: "bfloat16", off: "float32"),
   ]
@@ -141,6 +142,14 @@ extension ConfigurationKey {
         }
         return true
       }, read: { .string($0.run.checkpointing?.rawValue ?? "auto") }),
+    Self(
+      name: "activation_offloading", aliases: ["enable_activation_offloading"],
+      help: "whether what backward reads waits in the host's memory; auto: where that is fastest",
+      expected: "auto, true or false",
+      apply: { configuration, value in
+        configuration.run.offloadsActivations = value.bool
+        return value == "auto" || value.bool != nil
+      }, read: { $0.run.offloadsActivations.map { .bool($0) } ?? "auto" }),
     Self(
       name: "memory_budget", help: "memory for everything; the default is what is free",
       expected: "a size such as 12GB or 900MB",

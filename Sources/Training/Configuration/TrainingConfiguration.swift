@@ -18,6 +18,8 @@ public struct TrainingConfiguration: Sendable {
     case auto
     case bfloat16
     case float32
+    /// Products with frozen weights in float8 with a scale for each row, all else in bf16; on GPUs that have it.
+    case fp8
   }
 
   // MARK: Model
@@ -99,10 +101,16 @@ extension TrainingConfiguration {
 }
 
 extension TrainingConfiguration.Precision {
+  /// - Throws: `.unsupported` when `backend` has no such products.
+  public func check(on backend: any Backend) throws(SwiftletError) {
+    guard self == .fp8, let reason = backend.float8Refusal else { return }
+    throw SwiftletError(.unsupported, "compute: fp8: \(reason)", remedy: "Set compute: bfloat16.")
+  }
+
   /// The type of the products on `backend`.
   public func dtype(on backend: any Backend) -> DType {
     switch self {
-    case .bfloat16: .bf16
+    case .bfloat16, .fp8: .bf16
     case .float32: .f32
     case .auto: backend.multipliesBF16 ? .bf16 : .f32
     }

@@ -10,13 +10,15 @@ public typealias TokenLoss = (_ logp: [Double], _ batch: PackedBatch) -> (loss: 
 /// A micro-batch's forward and backward pass, planned once and run in memory that is taken once: what `Trainer` repeats,
 /// and what a loop of one's own is built from, with `Optimizer.update` between.
 public final class GradientStep {
-  /// What each layer leaves for its backward pass.
-  public let checkpointing: [Checkpointing]
+  /// What becomes of each layer between its forward and its backward pass.
+  public let policies: [LayerPolicy]
   public let plan: Plan
   /// Told how long each operation takes, when there is one.
   public var timer: StepTimer?
   let device: DeviceBatch
   let arena: Buffer
+  /// The host's memory that layers are offloaded to.
+  private let host: Buffer?
   private let model: Decoder
   private let compute: DType
   private let loss: TokenLoss?
@@ -29,11 +31,12 @@ public final class GradientStep {
   ///   - compute: the products' type.
   ///   - lines: rows of `length` tokens that a micro-batch has: the `BatchPlan`'s batch size.
   ///   - checkpointing: nil to choose what is fastest within `arenaBudget` bytes.
+  ///   - isOffloaded: whether what layers leave for their backward pass waits in the host's memory; nil to choose.
   ///   - loss: nil for the sum of the labels' cross-entropies, which needs one pass over the logits instead of two.
   /// - Throws: `.outOfMemory`.
   public convenience init(
     _ model: Decoder, compute: DType, lines: Int, length: Int, checkpointing: Checkpointing? = nil,
-    arenaBudget: Int = .max, loss: TokenLoss? = nil, on backend: any Backend
+    isOffloaded: Bool? = nil, arenaBudget: Int = .max, loss: TokenLoss? = nil, on backend: any Backend
   ) throws {
     let rotary = try model.spec.rotary.table(
       positions: length, headSize: model.spec.headSize, on: backend)
@@ -41,24 +44,42 @@ public final class GradientStep {
       lines: lines, length: length, compute: compute,
       layout: backend.hasHostMemory ? .any : .packed(most: lines * length), rotary: rotary, on: backend)
     try self.init(
-      model, device, compute: compute, checkpointing: checkpointing, arenaBudget: arenaBudget, loss: loss,
-      on: backend)
+      model, device, compute: compute, checkpointing: checkpointing, isOffloaded: isOffloaded,
+      arenaBudget: arenaBudget, loss: loss, on: backend)
   }
 
   /// - Parameter arenaBytes: what others need of the arena between steps.
   init(
-    _ model: Decoder, _ device: DeviceBatch, compute: DType, checkpointing: Checkpointing?, arenaBudget: Int,
-    arenaBytes: Int = 0, loss: TokenLoss? = nil, on backend: any Backend
+    _ model: Decoder, _ device: DeviceBatch, compute: DType, checkpointing: Checkpointing?,
+    isOffloaded: Bool?, arenaBudget: Int, arenaBytes: Int = 0, loss: TokenLoss? = nil, on backend: any Backend
   ) throws {
     let weigh = loss == nil ? nil : {}
-    (self.checkpointing, plan) = try Self.choose(checkpointing, layers: model.spec.layers, arenaBudget) {
-      policy in
+    let batch = device.batch(trains: true)
+    var planner = PolicyPlanner(
+      canOffload: (0..<model.spec.layers).map(model.canOffload), budget: arenaBudget,
+      hostBudget: Self.hostBudget, checkpointing: checkpointing, isOffloaded: isOffloaded,
+      rates: { backend.rates },
+      costs: { model.costs(batch, compute: compute, into: device.loss, weigh: weigh) }
+    ) { policies in
       Step.plan(on: backend) { s in
         model.lossAndGradients(
-          device.batch(trains: true), s, compute: compute, checkpointing: policy, into: device.loss,
-          weigh: weigh)
+          batch, s, compute: compute, policies: policies, into: device.loss, weigh: weigh)
       }
     }
+    var choice = try planner.choose()
+    var host: Buffer?
+    if choice.plan.hostBytes > 0 {
+      do throws(SwiftletError) {
+        host = try backend.allocateOnHost(bytes: choice.plan.hostBytes)
+      } catch {
+        // The system may lock less than is free: what was not asked for must not end the run.
+        guard isOffloaded == nil else { throw error }
+        planner.isOffloaded = false
+        choice = try planner.choose()
+      }
+    }
+    (policies, plan) = choice
+    self.host = host
     self.model = model
     self.device = device
     self.compute = compute
@@ -66,6 +87,9 @@ public final class GradientStep {
     self.backend = backend
     arena = try backend.allocate(bytes: max(plan.bytes, arenaBytes))
   }
+
+  /// Of the host's memory, what may be locked: a quarter of what is free is left to others.
+  private static var hostBudget: Int { ProcessMemory.available.map { $0 / 4 * 3 } ?? .max }
 
   /// Adds the gradients of `scale` times the batch's loss to the parameters', and returns the loss.
   ///
@@ -88,10 +112,9 @@ public final class GradientStep {
 
   /// Starts the pass over a batch that was loaded into `device`.
   func start(_ device: DeviceBatch, weigh: (() -> Void)? = nil) {
-    Step.run(plan, in: arena, on: backend, timer: timer) { s in
+    Step.run(plan, in: arena, host: host, on: backend, timer: timer) { s in
       model.lossAndGradients(
-        device.batch(trains: true), s, compute: compute, checkpointing: checkpointing, into: device.loss,
-        weigh: weigh)
+        device.batch(trains: true), s, compute: compute, policies: policies, into: device.loss, weigh: weigh)
     }
   }
 
@@ -101,35 +124,5 @@ public final class GradientStep {
     precondition(gradient.count == batch.labels.count, "a loss has a gradient for every row")
     try device.setWeights(gradient.map { Float(-$0) * scale })
     return value
-  }
-
-  /// The fastest mixture of policies whose plan fits: of two that follow one another in cost, as few layers as will do
-  /// have the dearer. The first layers go first: what they keep lives longest.
-  private static func choose(
-    _ fixed: Checkpointing?, layers: Int, _ budget: Int, _ plan: ([Checkpointing]) -> Plan
-  ) throws(SwiftletError) -> ([Checkpointing], Plan) {
-    func planned(_ count: Int, _ first: Checkpointing, _ others: Checkpointing) -> ([Checkpointing], Plan) {
-      let policy = (0..<layers).map { $0 < count ? first : others }
-      return (policy, plan(policy))
-    }
-    if let fixed { return planned(layers, fixed, fixed) }
-    var best = planned(layers, .keep, .keep)
-    for (cheap, dear) in zip(Checkpointing.allCases, Checkpointing.allCases.dropFirst()) {
-      if best.1.bytes <= budget { return best }
-      best = planned(layers, dear, cheap)
-      guard best.1.bytes <= budget else { continue }
-      var (low, high) = (1, layers)
-      while low < high {
-        let middle = (low + high) / 2
-        let candidate = planned(middle, dear, cheap)
-        if candidate.1.bytes <= budget { (high, best) = (middle, candidate) } else { low = middle + 1 }
-      }
-      return best
-    }
-    throw SwiftletError(
-      .outOfMemory,
-      "a step needs \(best.1.bytes.megabytes) for activations even when every layer is computed again; "
-        + "\(max(0, budget).megabytes) are left of the memory budget",
-      remedy: "Lower per_device_train_batch_size or max_seq_length, or raise memory_budget.")
   }
 }

@@ -16,9 +16,11 @@ final class StepRunner {
   /// - Parameters:
   ///   - microBatches: of an update, at most.
   ///   - checkpointing: nil to choose what is fastest within `arenaBudget` bytes.
+  ///   - isOffloaded: see `GradientStep`.
   init(
     _ model: Decoder, compute: DType, on data: BatchPlan, evaluation: BatchPlan?, microBatches: Int,
-    optimizer: Optimizer, checkpointing: Checkpointing?, arenaBudget: Int, backend: any Backend
+    optimizer: Optimizer, checkpointing: Checkpointing?, isOffloaded: Bool?, arenaBudget: Int,
+    backend: any Backend
   ) throws {
     self.model = model
     let rotary = try model.spec.rotary.table(
@@ -35,8 +37,8 @@ final class StepRunner {
     }
     self.evaluation = evaluationDevice.map { EvaluationStep(model, $0, compute: compute, on: backend) }
     let gradients = try GradientStep(
-      model, devices[0], compute: compute, checkpointing: checkpointing, arenaBudget: arenaBudget,
-      arenaBytes: self.evaluation?.plan.bytes ?? 0, on: backend)
+      model, devices[0], compute: compute, checkpointing: checkpointing, isOffloaded: isOffloaded,
+      arenaBudget: arenaBudget, arenaBytes: self.evaluation?.plan.bytes ?? 0, on: backend)
     update = UpdateStep(gradients, devices, optimizer, on: backend)
   }
 

@@ -54,16 +54,20 @@ public final class Trainer {
     optimizer = try Optimizer(settings.optimizer, for: parameters, on: backend)
     let fixed = Self.memory(model, parameters, optimizer)
     let arenaBudget = Self.budget(settings, backend) - fixed.total
+    // Where the device's memory is the host's there is nothing to gain.
+    let isOffloaded = backend.hasHostMemory ? false : settings.offloadsActivations
     do {
       runner = try StepRunner(
         model, compute: settings.compute, on: data, evaluation: evaluation,
         microBatches: settings.gradientAccumulation, optimizer: optimizer,
-        checkpointing: settings.checkpointing, arenaBudget: arenaBudget, backend: backend)
+        checkpointing: settings.checkpointing, isOffloaded: isOffloaded, arenaBudget: arenaBudget,
+        backend: backend)
     } catch let error as SwiftletError where error.code == .outOfMemory {
       throw SmallerBatch(lines: data.batchSize, length: data.rowLength) { lines, length in
         let step = try? GradientStep(
           model, compute: settings.compute, lines: lines, length: length,
-          checkpointing: settings.checkpointing, arenaBudget: arenaBudget, on: backend)
+          checkpointing: settings.checkpointing, isOffloaded: isOffloaded, arenaBudget: arenaBudget,
+          on: backend)
         return step != nil
       }.explaining(error)
     }
@@ -305,9 +309,10 @@ extension StepRunner {
     var memory = fixed
     memory.activations = activationBytes
     memory.batch = batchBytes
+    memory.host = update.gradients.plan.hostBytes
     return RunOutline(
       totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: resumedFrom,
-      trainedParameters: trainedParameters, checkpointing: update.gradients.checkpointing, memory: memory,
+      trainedParameters: trainedParameters, policies: update.gradients.policies, memory: memory,
       predictedResident: ProcessMemory.resident + activationBytes + model.untouchedBytes)
   }
 }

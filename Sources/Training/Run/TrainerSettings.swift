@@ -16,6 +16,8 @@ public struct TrainerSettings: Sendable {
   public var compute = DType.f32
   /// What each layer keeps for its backward pass; nil: the fastest within the memory budget.
   public var checkpointing: Checkpointing?
+  /// Whether it waits in the host's memory meanwhile; nil: where that is fastest. Means nothing on the CPU.
+  public var offloadsActivations: Bool?
   /// Bytes for everything on the device; nil: what is free.
   public var memoryBudget: Int?
 

@@ -22,7 +22,10 @@ public struct MemoryOutline: Sendable, Equatable {
   public var activations = 0
   /// Token ids, labels and rotary tables of a micro-batch.
   public var batch = 0
+  /// Of the host's memory, not the device's: locked for what layers offload.
+  public var host = 0
 
+  /// The device's.
   public var total: Int { weights + parameters + gradients + optimizer + activations + batch }
 
   /// The parts with their names, largest first.
@@ -41,7 +44,8 @@ public struct RunOutline: Sendable {
   /// Steps that an earlier run did.
   public var resumedFrom: Int
   public var trainedParameters: Int
-  public var checkpointing: [Checkpointing]
+  /// What becomes of each layer between forward and backward.
+  public var policies: [LayerPolicy]
   public var memory: MemoryOutline
   /// Bytes of the process at its peak, as the system will count them.
   public var predictedResident: Int
