@@ -38,11 +38,7 @@ public final class GradientStep {
     _ model: Decoder, compute: DType, lines: Int, length: Int, checkpointing: Checkpointing? = nil,
     isOffloaded: Bool? = nil, arenaBudget: Int = .max, loss: TokenLoss? = nil, on backend: any Backend
   ) throws {
-    let rotary = try model.spec.rotary.table(
-      positions: length, headSize: model.spec.headSize, on: backend)
-    let device = try DeviceBatch(
-      lines: lines, length: length, compute: compute,
-      layout: backend.hasHostMemory ? .any : .packed(most: lines * length), rotary: rotary, on: backend)
+    let device = try Self.device(model, compute: compute, lines: lines, length: length, on: backend)
     try self.init(
       model, device, compute: compute, checkpointing: checkpointing, isOffloaded: isOffloaded,
       arenaBudget: arenaBudget, loss: loss, on: backend)
@@ -53,19 +49,9 @@ public final class GradientStep {
     _ model: Decoder, _ device: DeviceBatch, compute: DType, checkpointing: Checkpointing?,
     isOffloaded: Bool?, arenaBudget: Int, arenaBytes: Int = 0, loss: TokenLoss? = nil, on backend: any Backend
   ) throws {
-    let weigh = loss == nil ? nil : {}
-    let batch = device.batch(trains: true)
-    var planner = PolicyPlanner(
-      canOffload: (0..<model.spec.layers).map(model.canOffload), budget: arenaBudget,
-      hostBudget: Self.hostBudget, checkpointing: checkpointing, isOffloaded: isOffloaded,
-      rates: { backend.rates },
-      costs: { model.costs(batch, compute: compute, into: device.loss, weigh: weigh) }
-    ) { policies in
-      Step.plan(on: backend) { s in
-        model.lossAndGradients(
-          batch, s, compute: compute, policies: policies, into: device.loss, weigh: weigh)
-      }
-    }
+    var planner = Self.planner(
+      model, device, compute: compute, checkpointing: checkpointing, isOffloaded: isOffloaded,
+      arenaBudget: arenaBudget, weigh: loss == nil ? nil : {}, on: backend)
     var choice = try planner.choose()
     var host: Buffer?
     if choice.plan.hostBytes > 0 {
@@ -90,6 +76,49 @@ public final class GradientStep {
 
   /// Of the host's memory, what may be locked: a quarter of what is free is left to others.
   private static var hostBudget: Int { ProcessMemory.available.map { $0 / 4 * 3 } ?? .max }
+
+  /// What `lines` rows of `length` tokens lie in.
+  private static func device(
+    _ model: Decoder, compute: DType, lines: Int, length: Int, on backend: any Backend
+  ) throws -> DeviceBatch {
+    let rotary = try model.spec.rotary.table(
+      positions: length, headSize: model.spec.headSize, on: backend)
+    return try DeviceBatch(
+      lines: lines, length: length, compute: compute,
+      layout: backend.hasHostMemory ? .any : .packed(most: lines * length), rotary: rotary, on: backend)
+  }
+
+  private static func planner(
+    _ model: Decoder, _ device: DeviceBatch, compute: DType, checkpointing: Checkpointing?,
+    isOffloaded: Bool?, arenaBudget: Int, weigh: (() -> Void)?, on backend: any Backend
+  ) -> PolicyPlanner {
+    let batch = device.batch(trains: true)
+    return PolicyPlanner(
+      canOffload: (0..<model.spec.layers).map(model.canOffload), budget: arenaBudget,
+      hostBudget: hostBudget, checkpointing: checkpointing, isOffloaded: isOffloaded,
+      rates: { backend.rates },
+      costs: { model.costs(batch, compute: compute, into: device.loss, weigh: weigh) }
+    ) { policies in
+      Step.plan(on: backend) { s in
+        model.lossAndGradients(
+          batch, s, compute: compute, policies: policies, into: device.loss, weigh: weigh)
+      }
+    }
+  }
+
+  /// Whether a micro-batch of `lines` rows of `length` tokens can be trained on in `arenaBudget` bytes: plans, and takes
+  /// the memory of the batch alone.
+  static func fits(
+    _ model: Decoder, compute: DType, lines: Int, length: Int, checkpointing: Checkpointing?,
+    isOffloaded: Bool?, arenaBudget: Int, on backend: any Backend
+  ) -> Bool {
+    let choice = try? planner(
+      model, device(model, compute: compute, lines: lines, length: length, on: backend), compute: compute,
+      checkpointing: checkpointing, isOffloaded: isOffloaded, arenaBudget: arenaBudget, weigh: nil,
+      on: backend
+    ).choose()
+    return choice.map { $0.plan.bytes <= arenaBudget } ?? false
+  }
 
   /// Adds the gradients of `scale` times the batch's loss to the parameters', and returns the loss.
   ///

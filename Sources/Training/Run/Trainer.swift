@@ -64,11 +64,10 @@ public final class Trainer {
         backend: backend)
     } catch let error as SwiftletError where error.code == .outOfMemory {
       throw SmallerBatch(lines: data.batchSize, length: data.rowLength) { lines, length in
-        let step = try? GradientStep(
+        GradientStep.fits(
           model, compute: settings.compute, lines: lines, length: length,
           checkpointing: settings.checkpointing, isOffloaded: isOffloaded, arenaBudget: arenaBudget,
           on: backend)
-        return step != nil
       }.explaining(error)
     }
 
