@@ -67,15 +67,18 @@ struct BenchTrain: ReportingCommand {
     var firstStep = 0.0
     let report = try trainer.run(report: { event in
       guard case .step(let step) = event else { return }
-      if step.step == 1 { firstStep = ProcessInfo.processInfo.secondsSinceStart }
+      if step.step == 1 {
+        firstStep = ProcessInfo.processInfo.secondsSinceStart
+        if steps.value > 1 { timer.clear() }
+      }
       seconds.append(step.seconds)
     })
     let timed = seconds.count > 1 ? Array(seconds.dropFirst()) : seconds
     let median = timed.sorted()[timed.count / 2]
     let operations = timer.report.map { entry -> JSON in
       [
-        "operation": .string(entry.operation), "ms": .double(1000 * entry.seconds / Double(seconds.count)),
-        "calls": .int(entry.calls / seconds.count),
+        "operation": .string(entry.operation), "ms": .double(1000 * entry.seconds / Double(timed.count)),
+        "calls": .int(entry.calls / timed.count),
       ]
     }
     print(

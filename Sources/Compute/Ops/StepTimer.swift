@@ -14,6 +14,9 @@ public final class StepTimer {
   /// The operations, the longest first.
   public var report: [Entry] { entries.values.sorted { $0.seconds > $1.seconds } }
 
+  /// Forgets what was measured: first calls load kernels and choose algorithms.
+  public func clear() { entries = [:] }
+
   func measure(_ operation: StaticString, on backend: any Backend, _ body: () -> Void) {
     // What failed is told by the step's end.
     let elapsed = ContinuousClock().measure {
