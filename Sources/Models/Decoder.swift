@@ -12,8 +12,8 @@ public struct Decoder {
   public var finalNorm: Norm
   /// (vocabulary, C); the embedding itself when `spec.tiesHead`.
   public var head: Linear
-  /// Memory of norms, biases and float8 scales.
-  var vectors: [Buffer]
+  /// Memory of norms and biases.
+  private let vectors: [Buffer]
   /// Where everything lies.
   let backend: any Backend
   /// What is trained: a tensor does not keep its memory alive.
@@ -80,6 +80,7 @@ public struct Decoder {
     _ batch: TrainingBatch, _ s: Step, compute dtype: DType, policies: [LayerPolicy], into loss: Tensor,
     weigh: (() -> Void)? = nil
   ) {
+    precondition(policies.count == blocks.count, "a policy for each layer")
     let lowest = lowestTrained
     var x = s.embedding(batch.ids, embedding, dtype: dtype.arithmetic)
     var states = LayerStack(s)

@@ -12,7 +12,8 @@ public enum Checkpointing: String, Sendable, CaseIterable, Codable {
   case full
 }
 
-/// What becomes of a layer between its forward and its backward pass. No choice changes a bit of any result.
+/// What becomes of a layer between its forward and its backward pass. No choice changes what is computed: on the CPU not a bit
+/// of any result, on a GPU no more than the choice of kernels, which depends on where a matrix lies.
 public struct LayerPolicy: Hashable, Sendable {
   public var checkpointing: Checkpointing
   /// Whether what it leaves waits in the host's memory, copied beside the computation of other layers.

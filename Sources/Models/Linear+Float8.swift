@@ -8,6 +8,8 @@ extension Linear {
     let scales: Tensor
     /// (1, in), f32.
     let ones: Tensor
+    /// Their memory.
+    let owner: Buffer
   }
 
   /// Whether these layers' products can be in float8: frozen weights of a shape that it serves, and biases only beside
@@ -90,16 +92,20 @@ extension Decoder {
     try backend.synchronize()
   }
 
+  /// Lets all products be in the compute type again.
+  public mutating func dropFloat8() {
+    for (path, _) in linears { self[keyPath: path].float8 = nil }
+  }
+
   /// Room for `linear`'s scales, and ones.
-  private mutating func makeFloat8(_ linear: Linear) throws(SwiftletError) -> Linear.Float8 {
+  private func makeFloat8(_ linear: Linear) throws(SwiftletError) -> Linear.Float8 {
     // cuBLASLt wants scales at multiples of 256 bytes.
     let (size, unit) = (MemoryLayout<Float>.size, 256)
     let offset = (linear.outputs * size + unit - 1) / unit * unit
     let memory = try backend.allocate(bytes: offset + linear.inputs * size)
-    vectors.append(memory)
     let ones = Tensor(memory, offset: offset, rows: 1, columns: linear.inputs, dtype: .f32)
     try ones.write([Float](repeating: 1, count: linear.inputs), on: backend)
     return Linear.Float8(
-      scales: Tensor(memory, rows: 1, columns: linear.outputs, dtype: .f32), ones: ones)
+      scales: Tensor(memory, rows: 1, columns: linear.outputs, dtype: .f32), ones: ones, owner: memory)
   }
 }

@@ -98,7 +98,7 @@ public final class SFTTrainer: Sendable {
   public func run() -> AsyncThrowingStream<TrainingEvent, any Error> {
     activity.withLock { $0.runs += 1 }
     return AsyncThrowingStream { continuation in
-      continuation.onTermination = { [weak self] _ in self?.interrupt() }
+      continuation.onTermination = { [weak self] in if case .cancelled = $0 { self?.interrupt() } }
       let thread = Thread { [self] in
         defer { runEnded() }
         do {

@@ -52,7 +52,7 @@ DEVICE uint2 encode8(float v[8], float inverse) {
 
 // Rows of up to HELD eights a thread, which stay in registers between the two looks at them. Every row starts
 // at a multiple of 16 bytes, and columns are a multiple of 8.
-enum { HELD = 10 };
+enum { HELD = 10, HELD_THREADS = 512 };
 
 DEVICE void times(float v[8], const float *factors, int64_t c) {
   if (factors) {
@@ -64,7 +64,8 @@ DEVICE void times(float v[8], const float *factors, int64_t c) {
   }
 }
 
-KERNEL float8_rows_held(matrix x, const float *factors, uint8_t *codes, float *scales) {
+KERNEL __launch_bounds__(HELD_THREADS)
+    float8_rows_held(matrix x, const float *factors, uint8_t *codes, float *scales) {
   const bf16 *values = row<bf16>(x, blockIdx.x);
   vec<bf16, 8> held[HELD];
 #pragma unroll
@@ -107,7 +108,7 @@ KERNEL float8_rows_held(matrix x, const float *factors, uint8_t *codes, float *s
 
 // Four neighbours of a row times their factors.
 template <typename T, int V>
-DEVICE void read4(const T *row, const float *factors, int64_t c, int64_t columns, float out[4]) {
+DEVICE void read4(const T *row, const float *factors, int64_t c, float out[4]) {
   if (V == 4) {
     const vec<T, 4> values = *(const vec<T, 4> *)(row + c);
 #pragma unroll
@@ -131,7 +132,7 @@ DEVICE void float8_rows(const matrix &x, const float *factors, uint8_t *codes, f
   const T *values = row<T>(x, blockIdx.x);
   float largest = 0, v[4];
   for (int64_t c = threadIdx.x * 4; c < x.columns; c += blockDim.x * 4) {
-    read4<T, V>(values, factors, c, x.columns, v);
+    read4<T, V>(values, factors, c, v);
 #pragma unroll
     for (int i = 0; i < 4; i++)
       largest = fmaxf(largest, fabsf(v[i]));
@@ -141,7 +142,7 @@ DEVICE void float8_rows(const matrix &x, const float *factors, uint8_t *codes, f
     scales[blockIdx.x] = scale;
   uint32_t *out = (uint32_t *)(codes + (int64_t)blockIdx.x * x.columns);
   for (int64_t c = threadIdx.x * 4; c < x.columns; c += blockDim.x * 4) {
-    read4<T, V>(values, factors, c, x.columns, v);
+    read4<T, V>(values, factors, c, v);
 #pragma unroll
     for (int i = 0; i < 4; i++)
       v[i] = __fmul_rn(v[i], inverse);

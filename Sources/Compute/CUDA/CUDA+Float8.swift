@@ -18,9 +18,9 @@ extension CUDA {
 
   public func float8(_ x: Tensor, times factors: Tensor?, into rows: Float8Rows) {
     let eights = x.columns / 8
-    // HELD eights a thread.
+    // HELD eights a thread, whose registers allow HELD_THREADS.
     let threads = max(128, ((eights + 9) / 10 + 31) / 32 * 32)
-    if x.dtype == .bf16, Tensor.areAligned([x] + (factors.map { [$0] } ?? [])), threads <= 1024 {
+    if x.dtype == .bf16, Tensor.areAligned([x] + (factors.map { [$0] } ?? [])), threads <= 512 {
       return launch(
         .float8, "float8_rows_held", grid: Grid(x: x.rows), threads: threads, x.matrix, factors?.address ?? 0,
         rows.codes.address, rows.scales.address)

@@ -67,7 +67,10 @@ extension CUDA {
     switch gemms.start(gemm, workspace: workspace, on: stream) {
     case .started: break
     case .notServed where gemm.scales != nil:
-      fail(SwiftletError(.unsupported, "cuBLASLt does not serve a float8 product of \(gemm.shape)"))
+      fail(
+        SwiftletError(
+          .unsupported, "cuBLASLt does not serve a float8 product of \(gemm.shape)",
+          remedy: "Set compute: bfloat16."))
     case .notServed: runOwnKernel(gemm)
     case .failed(let status):
       fail(

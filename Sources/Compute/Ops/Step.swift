@@ -85,12 +85,14 @@ public final class Step {
   /// Room for `bytes` in the host's memory, from here to `releaseOnHost`.
   func makeOnHost(bytes: Int) -> (slot: Int, address: UInt) {
     defer { madeOnHost += 1 }
-    if let host {
-      precondition(madeOnHost < plan.hostSlots.count, "the step ran other code than its plan")
-      return (madeOnHost, UInt(bitPattern: host.base) + UInt(plan.hostSlots[madeOnHost].offset))
+    guard !isRecording else {
+      plan.hostSlots.append(Plan.Slot(offset: 0, bytes: bytes, birth: operation, lastUse: operation))
+      return (madeOnHost, 0)
     }
-    plan.hostSlots.append(Plan.Slot(offset: 0, bytes: bytes, birth: operation, lastUse: operation))
-    return (madeOnHost, 0)
+    guard let host, madeOnHost < plan.hostSlots.count, plan.hostSlots[madeOnHost].bytes == bytes else {
+      preconditionFailure("the step ran other code than its plan")
+    }
+    return (madeOnHost, UInt(bitPattern: host.base) + UInt(plan.hostSlots[madeOnHost].offset))
   }
 
   /// The next operation is the last for which the host's memory `slot` is needed.

@@ -9,7 +9,7 @@ public enum ModelCheck: String, Sendable, CaseIterable {
   case updates
   /// Sequences that share a row give what they give apart.
   case packing
-  /// Gradients do not depend on what layers keep, bit for bit.
+  /// Gradients do not depend on what layers keep and where: bit for bit on the CPU, on a GPU within rounding.
   case checkpointing
   /// Recorded updates do what their operations do one by one, bit for bit.
   case replay

@@ -62,6 +62,7 @@ public final class LanguageModel {
   /// - Throws: `.unsupported` when the device or the model has no such products.
   public func use(_ precision: TrainingConfiguration.Precision) throws {
     try precision.check(on: backend)
+    decoder.dropFloat8()
     if precision == .fp8 { try decoder.useFloat8() }
   }
 
