@@ -14,6 +14,13 @@ public protocol Backend: AnyObject {
   /// Memory that outlives a step: arenas, parameters, caches. Its content is undefined.
   func allocate(bytes: Int) throws(SwiftletError) -> Buffer
 
+  /// Memory of which only the first `Growing.count` bytes are there, and more when asked for: its address stays. For caches
+  /// that grow with use.
+  ///
+  /// - Parameter most: it can never have more bytes.
+  /// - Throws: `.outOfMemory` when there are not even the addresses.
+  func allocateGrowing(most: Int) throws(SwiftletError) -> any GrowingMemory
+
   /// Whether products of bfloat16 are faster than those of float32.
   var multipliesBF16: Bool { get }
 
@@ -100,6 +107,20 @@ public protocol Backend: AnyObject {
   func workspaceBytes(_ backward: AttentionBackward) -> Int
   func run(_ backward: AttentionBackward, workspace: Tensor?)
 
+  // Generation
+  /// Whether `fewRows` is the faster way for so many rows of such a layer.
+  func servesFewRows(_ layer: LinearExpansion, rows: Int) -> Bool
+  func workspaceBytes(_ layer: FewRows) -> Int
+  func run(_ layer: FewRows, workspace: Tensor?)
+  func selectAdapters(_ h: Tensor, owners: Tensor, adapters: Tensor)
+  func run(_ write: PageWrite)
+  func workspaceBytes(_ attention: PagedAttention) -> Int
+  func run(_ attention: PagedAttention, workspace: Tensor?)
+  func editLogits(_ logits: Tensor, _ edits: Tensor)
+  func maskLogits(_ logits: Tensor, _ masks: Tensor)
+  func workspaceBytes(_ sampling: Sampling) -> Int
+  func run(_ sampling: Sampling, workspace: Tensor?)
+
   // Normalisation
   func rmsNorm(
     _ x: Tensor, residual: Tensor?, weight: Tensor, epsilon: Float, h: Tensor?, y: Tensor, rstd: Tensor)
@@ -133,6 +154,18 @@ public protocol Backend: AnyObject {
     _ update: AdamW, numbers: Tensor, parameters: Tensor, gradients: Tensor, m: Tensor, v: Tensor)
   func adamW8bit(
     _ update: AdamW, numbers: Tensor, parameters: Tensor, gradients: Tensor, state: AdamW8bitState)
+}
+
+/// Memory that grows where it lies.
+public protocol GrowingMemory: AnyObject {
+  /// All addresses, `most` bytes; only the first `count` may be used.
+  var buffer: Buffer { get }
+  var count: Int { get }
+
+  /// Makes at least the first `count` bytes usable. What they hold stays; the new ones are undefined.
+  ///
+  /// - Throws: `.outOfMemory`: then nothing has changed.
+  func grow(to count: Int) throws(SwiftletError)
 }
 
 /// Operations that were recorded once, to be started again and again as one.
