@@ -23,7 +23,7 @@ struct ChatCommand: ReportingCommand {
       guard let prompt = try history.prompt(model.text, upTo: generator.contextLength, leaving: wanted) else {
         continue
       }
-      var generation = try generator.generate(prompt, sampling.options(for: model))
+      let generation = try generator.generate(prompt, sampling.options(for: model))
       var answer = ""
       while let token = try generation.next() {
         answer += token.text

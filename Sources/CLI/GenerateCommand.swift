@@ -23,7 +23,7 @@ struct GenerateCommand: ReportingCommand {
       model.decoder, tokenizer: model.tokenizer, on: model.backend,
       compute: self.model.dtype.dtype(on: model.backend))
     let tokens = try promptTokens(model)
-    var generation = try generator.generate(tokens, sampling.options(for: model))
+    let generation = try generator.generate(tokens, sampling.options(for: model))
     var text = ""
     var ids: [JSON] = []
     while let token = try generation.next() {

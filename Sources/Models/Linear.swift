@@ -42,6 +42,8 @@ public struct Linear {
     public var weight: Weight
     public var gradient: Tensor
     public var dropout: Float
+    /// (1, R), i32: which adapter each column of h is of, when there are several; nil: all rows have the one.
+    public var owners: Tensor?
   }
 
   public var parts: [Part]
@@ -129,9 +131,10 @@ public struct Linear {
   ///   - adding: (T, out): the residual stream.
   ///   - output: y's dtype; the residual's, or else x's, when nil.
   ///   - dropouts: nil outside training.
+  ///   - adapters: (1, T), i32: the rows' adapters, when there are several; nil in training.
   public func forward(
     _ input: Operand, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil,
-    output: DType? = nil
+    adapters: Tensor? = nil, output: DType? = nil
   ) -> Tensor {
     let x = input.main
     let y = s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)
@@ -143,12 +146,14 @@ public struct Linear {
       let e = s.expand(expansion, dtype: x.dtype)
       if let down, let h = input.side {
         s.product(masked(x, down, s, dropouts), rowsOf: e.rows(outputs..<e.rows).columns(0..<inputs), into: h)
+        select(h, adapters, s)
       }
       s.product(input.both ?? x, rowsOf: e.rows(0..<outputs), bias: bias(s), adding: residual, into: y)
       return y
     }
     if let down, let h = input.side {
       s.linear(Factor(masked(x, down, s, dropouts), down.weight), into: h)
+      select(h, adapters, s)
     }
     for (part, range) in zip(parts, columns) {
       let (out, adding) = (y.columns(range), residual?.columns(range))
