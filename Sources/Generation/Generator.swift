@@ -21,6 +21,10 @@ public final class Generator {
   public let contextLength: Int
   public private(set) var totals = GeneratorTotals()
 
+  /// The model without named adapters.
+  private let base: Decoder
+  private var adapters: [NamedAdapter] = []
+  private var nextAdapter: Int32 = 1
   private let settings: GeneratorSettings
   private let pool: PagePool
   private let runner: ModelRunner
@@ -42,6 +46,7 @@ public final class Generator {
   ) throws(SwiftletError) {
     try settings.check()
     self.settings = settings
+    base = model
     self.tokenizer = tokenizer
     contextLength = min(settings.contextLength ?? .max, model.spec.maximumPositions)
     let pagesEach = (contextLength + settings.pageSize - 1) / settings.pageSize
@@ -57,19 +62,59 @@ public final class Generator {
     (backend.availableMemory ?? 4 << 30) / 10 * (backend.hasHostMemory ? 5 : 8)
   }
 
+  var facts: (checks: GeneratorChecks, tokenizer: Tokenizer?) {
+    let spec = model.spec
+    let checks = GeneratorChecks(
+      contextLength: contextLength, vocabularySize: spec.vocabularySize,
+      maximumPositions: spec.maximumPositions, hasTokenizer: tokenizer != nil)
+    return (checks, tokenizer)
+  }
+
+  // MARK: Adapters
+
+  /// The loaded adapters, in the order of their loading.
+  public var adapterNames: [String] { adapters.map(\.name) }
+
+  /// Loads a PEFT adapter under a name that requests can ask for.
+  ///
+  /// - Throws: `.mismatch` when it does not fit the model; `.unsupported` when it cannot be one of several;
+  ///   `.invalidConfiguration` when the name is taken.
+  public func loadAdapter(_ folder: String, name: String) throws(SwiftletError) {
+    guard !adapterNames.contains(name) else {
+      throw SwiftletError(.invalidConfiguration, "there is an adapter '\(name)' already")
+    }
+    let adapter = try NamedAdapter(folder, name: name, number: nextAdapter, for: base)
+    runner.model = try base.adapted(by: adapters + [adapter], compute: runner.compute)
+    adapters.append(adapter)
+    nextAdapter += 1
+  }
+
+  /// - Throws: `.notFound`; `.invalidConfiguration` while requests use it.
+  public func unloadAdapter(_ name: String) throws(SwiftletError) {
+    let number = try adapterNumber(name)
+    guard !(running + waiting).contains(where: { $0.adapter == number }) else {
+      throw SwiftletError(
+        .invalidConfiguration, "requests are being answered by the adapter '\(name)'",
+        remedy: "Try again when they have ended.")
+    }
+    let others = adapters.filter { $0.number != number }
+    runner.model = try base.adapted(by: others, compute: runner.compute)
+    adapters = others
+  }
+
   // MARK: Requests
 
-  /// Begins an answer to `prompt`; `Generation.next` does the work.
-  ///
-  /// - Throws: see `generate(_:)`.
+  /// Begins an answer to `prompt`; see `generate(_:)`.
   public func generate(
     _ prompt: [Int32], _ options: GenerationOptions = GenerationOptions()
   ) throws(SwiftletError) -> Generation {
     try generate(GenerationRequest(prompt, options))
   }
 
+  /// Begins an answer; `Generation.next` does the work.
+  ///
   /// - Throws: `.invalidConfiguration` when the prompt is empty or longer than the context, or an option is out of
-  ///   range; `.mismatch` when it holds tokens that the model does not know.
+  ///   range; `.mismatch` when it holds tokens that the model does not know; `.notFound` when its adapter is not loaded.
   public func generate(_ request: GenerationRequest) throws(SwiftletError) -> Generation {
     let answer = Generation(self, prompt: request.prompt)
     answer.sequence = try submit(request) { [weak answer] in answer?.take($0) }
@@ -98,12 +143,11 @@ public final class Generator {
     _ request: GenerationRequest, onlyLogits: Bool = false,
     deliver: @escaping (Result<Sequence.Delivery, SwiftletError>) -> Void
   ) throws(SwiftletError) -> Sequence {
-    try check(request.prompt)
-    try request.options.sampling.check(vocabulary: model.spec.vocabularySize)
-    let text = try AnswerText(request.options, tokenizer)
+    try facts.checks.check(request)
     submitted += 1
     let sequence = Sequence(
-      request, number: submitted, adapter: try adapterNumber(request.adapter), text, onlyLogits: onlyLogits,
+      request, number: submitted, adapter: try adapterNumber(request.adapter),
+      AnswerText(request.options, tokenizer), onlyLogits: onlyLogits,
       deliver: deliver)
     waiting.append(sequence)
     return sequence
@@ -111,29 +155,13 @@ public final class Generator {
 
   private func adapterNumber(_ name: String?) throws(SwiftletError) -> Int32 {
     guard let name else { return 0 }
-    throw SwiftletError(.notFound, "there is no adapter '\(name)'")
-  }
-
-  private func check(_ tokens: [Int32]) throws(SwiftletError) {
-    guard !tokens.isEmpty else {
+    guard let adapter = adapters.first(where: { $0.name == name }) else {
       throw SwiftletError(
-        .invalidConfiguration, "the prompt is empty",
-        remedy: "A model continues at least one token, such as its begin-of-text token.")
+        .notFound, "there is no adapter '\(name)'",
+        remedy: adapters.isEmpty
+          ? "None is loaded." : "Loaded are: \(adapterNames.joined(separator: ", ")).")
     }
-    guard tokens.count <= contextLength else {
-      throw SwiftletError(
-        .invalidConfiguration, "the prompt has \(tokens.count) tokens, the context \(contextLength)",
-        remedy: contextLength < model.spec.maximumPositions
-          ? "The model's own context has \(model.spec.maximumPositions): ask for more of it, or shorten the prompt."
-          : "The model was made for no more: shorten the prompt.")
-    }
-    let vocabulary = 0..<Int32(model.spec.vocabularySize)
-    if let stranger = tokens.first(where: { !vocabulary.contains($0) }) {
-      throw SwiftletError(
-        .mismatch,
-        "the prompt holds token \(stranger), the model's vocabulary has \(vocabulary.count) tokens",
-        remedy: "Use the tokenizer that came with the model.")
-    }
+    return adapter.number
   }
 
   // MARK: Steps
@@ -166,6 +194,12 @@ public final class Generator {
       if settings.reusesPrefixes { remember(item.sequence) }
     }
     for (item, sample) in zip(work.lazy.filter(\.isSampled), samples) { take(sample, for: item.sequence) }
+    removeFinished()
+  }
+
+  /// Ends all requests with `error`.
+  func fail(_ error: SwiftletError) {
+    for sequence in running + waiting where !sequence.isFinished { sequence.fail(error) }
     removeFinished()
   }
 

@@ -100,6 +100,8 @@ extension Linear {
 
   /// Leaves each row of h its own adapter's columns.
   func select(_ h: Tensor, _ adapters: Tensor?, _ s: Step) {
-    if let adapters, let owners = down?.owners { s.selectAdapters(h, owners: owners, adapters: adapters) }
+    if let adapters, let owners = down?.owners {
+      s.selectAdapters(h, owners: owners.table, adapters: adapters)
+    }
   }
 }

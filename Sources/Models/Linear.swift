@@ -33,17 +33,26 @@ public struct Linear {
     public var columns: Range<Int>
     /// B, (out, rank)
     public var up: Weight
-    public var upGradient: Tensor
+    /// nil when it is not trained.
+    public var upGradient: Tensor?
     public var scale: Float
   }
 
   /// The first halves of all parts' adapters: A, one above the other, (sum of ranks, in).
   public struct Down {
     public var weight: Weight
-    public var gradient: Tensor
+    /// nil when they are not trained.
+    public var gradient: Tensor?
     public var dropout: Float
-    /// (1, R), i32: which adapter each column of h is of, when there are several; nil: all rows have the one.
-    public var owners: Tensor?
+    /// nil when all rows have the one adapter.
+    public var owners: Owners?
+  }
+
+  /// Which of several adapters each column of h is of.
+  public struct Owners {
+    /// (1, R), i32
+    public let table: Tensor
+    let memory: Buffer
   }
 
   public var parts: [Part]
@@ -187,9 +196,9 @@ public struct Linear {
         s.linearWeightGradient(dy.columns(range), x, addingTo: gradient)
       }
       if let gradient = part.biasGradient { s.columnSum(dy.columns(range), addingTo: gradient) }
-      if let adapter = part.adapter, let h {
+      if let adapter = part.adapter, let gradient = adapter.upGradient, let h {
         s.linearWeightGradient(
-          dy.columns(range), h.columns(adapter.columns), alpha: adapter.scale, addingTo: adapter.upGradient)
+          dy.columns(range), h.columns(adapter.columns), alpha: adapter.scale, addingTo: gradient)
       }
     }
     let trainsAdapters = down != nil && x != nil
@@ -202,7 +211,9 @@ public struct Linear {
       } else {
         backwardAdapters(dy, into: dh, s)
       }
-      s.linearWeightGradient(dh, masked(x, down, s, dropouts), addingTo: down.gradient)
+      if let gradient = down.gradient {
+        s.linearWeightGradient(dh, masked(x, down, s, dropouts), addingTo: gradient)
+      }
     }
     guard needsInputGradient else { return nil }
     if let e { return mergedInputGradient(gradient, e, s, dropouts, into: into) }

@@ -1,4 +1,3 @@
-import Basics
 import Text
 
 /// The text of an answer as its tokens come, and whether it ends.
@@ -8,18 +7,7 @@ struct AnswerText {
   private var decoder: StreamingDecoder?
   private var stops: StopStrings
 
-  /// - Throws: `.invalidConfiguration` for options that no answer can have.
-  init(_ options: GenerationOptions, _ tokenizer: Tokenizer?) throws(SwiftletError) {
-    guard options.maxNewTokens > 0 else {
-      throw SwiftletError(
-        .invalidConfiguration, "max_new_tokens is \(options.maxNewTokens); it must be at least 1")
-    }
-    guard !options.stopStrings.contains("") else {
-      throw SwiftletError(.invalidConfiguration, "a stop string is empty")
-    }
-    guard options.stopStrings.isEmpty || tokenizer != nil else {
-      throw SwiftletError(.invalidConfiguration, "stop strings need a tokenizer")
-    }
+  init(_ options: GenerationOptions, _ tokenizer: Tokenizer?) {
     self.options = options
     stopTokens =
       options.stopTokens ?? Set([tokenizer?.eosToken?.id, tokenizer?.eotToken?.id].compactMap(\.self))

@@ -19,7 +19,14 @@ final class Sequence {
   /// Whether it only asks for the logits after its tokens.
   let onlyLogits: Bool
   private(set) var isFinished = false
-  var isCancelled = false
+  /// The caller's, when it is on another thread.
+  var cancellation: CancellationFlag?
+  /// Whether nobody waits for more.
+  var isCancelled: Bool {
+    get { wasCancelled || cancellation?.isSet ?? false }
+    set { wasCancelled = newValue }
+  }
+  private var wasCancelled = false
   private(set) var statistics = GenerationStatistics()
 
   private var text: AnswerText
