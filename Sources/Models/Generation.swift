@@ -105,3 +105,15 @@ extension Linear {
     }
   }
 }
+
+extension Decoder {
+  /// Bytes of weights and adapters that a decoding step reads: all but the embedding, of which it reads some rows.
+  public var generationBytes: Int {
+    linears.reduce(0) { sum, linear in
+      let linear = self[keyPath: linear.path]
+      return linear.parts.reduce(sum + (linear.down?.weight.bytes ?? 0)) {
+        $0 + $1.weight.bytes + ($1.adapter?.up.bytes ?? 0)
+      }
+    }
+  }
+}
