@@ -15,8 +15,10 @@ public final class CUDA: Backend {
   private var modules: [KernelSource: UnsafeMutableRawPointer] = [:]
   private var functions: [String: UnsafeMutableRawPointer] = [:]
   private(set) var failure: SwiftletError?
-  private let ledger = Ledger()
+  let ledger = Ledger()
   private var stage: UploadStage?
+  /// Counters of blocks that meet within a kernel, 0 between kernels: see `arrivals`.
+  private var counters: Buffer?
   /// Made with the first memory of the host's.
   var copyStream: CopyStream?
   public private(set) lazy var rates: DeviceRates? = try? measureRates()
@@ -46,6 +48,9 @@ public final class CUDA: Backend {
     compiler = KernelCompiler(
       nvrtc: libraries.nvrtc, architecture: device.architecture, cacheFolder: kernelCache)
     try loadKernels()
+    counters = try allocate(bytes: Self.counterCount * MemoryLayout<UInt32>.size)
+    start("clearing counters") { $0.cuMemsetD8Async(arrivals, 0, Self.counterCount * 4, stream) }
+    if let failure { throw failure }
   }
 
   /// Whether this machine has a driver and a GPU.
@@ -138,6 +143,12 @@ public final class CUDA: Backend {
     stage = made
     return made
   }
+
+  /// How many of `arrivals` there are.
+  static let counterCount = 64 << 10
+
+  /// Counters for blocks of a kernel that meet: 0 when it starts, and again when it has ended.
+  var arrivals: sw_device_address { sw_device_address(UInt(bitPattern: counters?.base)) }
 
   private func makeFusedAttention() -> CuDNNAttention? {
     guard let functions = libraries.dnn, let library = try? CuDNN(functions, on: device, stream) else {
@@ -241,7 +252,7 @@ public final class CUDA: Backend {
 }
 
 /// Counts allocated bytes, on whichever thread buffers end.
-private final class Ledger: Sendable {
+final class Ledger: Sendable {
   private let bytes = Mutex((now: 0, peak: 0))
 
   var now: Int { bytes.withLock { $0.now } }

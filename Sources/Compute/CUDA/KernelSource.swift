@@ -10,11 +10,18 @@ enum KernelSource: String, CaseIterable {
   case elementwise
   case embedding
   case expand
+  case fewRows = "few_rows"
+  case fewRowsFloat = "few_rows_float"
+  case fewRowsINT8 = "few_rows_int8"
+  case fewRowsNF4 = "few_rows_nf4"
   case float8
   case matrixProduct = "matrix_product"
   case optimizer
+  case pageWrite = "page_write"
+  case pagedAttention = "paged_attention"
   case quantize
   case rmsNorm = "rms_norm"
+  case sampling
 
   /// The file's text, without the headers it includes.
   var text: String { cudaSource(rawValue) }
@@ -22,13 +29,17 @@ enum KernelSource: String, CaseIterable {
 
 /// A header of CKernels/cuda that any source file may include.
 enum KernelHeader: String, CaseIterable {
+  case attentionTiles = "attention_tiles"
   case common
+  case fewRows = "few_rows"
+  case fewRowsMMA = "few_rows_mma"
+  case philox
   case weights
 
   /// As `#include` names it.
   var fileName: String { rawValue + ".cuh" }
 
-  var text: String { cudaSource(rawValue) }
+  var text: String { cudaSource(self == .fewRows ? "few_rows_header" : rawValue) }
 }
 
 private func cudaSource(_ name: String) -> String {
