@@ -67,7 +67,7 @@ extension Decoder {
   /// This model with several adapters, of which each row names the one it is computed with, or none: their matrices lie
   /// side by side, and rows leave the others' columns of h out (compare Chen et al., Punica, arXiv:2310.18547).
   ///
-  /// - Parameter compute: the type of activations; adapters are rounded to it.
+  /// - Parameter compute: the type of activations; A's are rounded to it.
   /// - Throws: `.outOfMemory`.
   public func adapted(by adapters: [NamedAdapter], compute: DType) throws(SwiftletError) -> Decoder {
     guard !adapters.isEmpty else { return self }
@@ -107,7 +107,7 @@ extension Linear {
       let up = (0..<outputs * columns.count).map { columns[$0 % columns.count][$0 / columns.count] }
       parts[index].adapter = LowRank(
         columns: first..<owners.count,
-        up: try Weight(up, rows: outputs, columns: columns.count, as: format, on: backend),
+        up: try Weight(up, rows: outputs, columns: columns.count, as: .f32, on: backend),
         upGradient: nil, scale: 1)
     }
     guard !owners.isEmpty else { return }
