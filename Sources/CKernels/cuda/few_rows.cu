@@ -64,6 +64,8 @@ KERNEL __launch_bounds__(256) few_rows_bf16(const __grid_constant__ few_rows f) 
 
 // h[r, c] = 0 where owners[c] is not adapters[r]. A thread an element.
 template <typename T> DEVICE void select(matrix h, const int32_t *owners, const int32_t *adapters) {
+  let_successor_begin();
+  wait_for_predecessors();
   const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= h.rows * h.columns)
     return;

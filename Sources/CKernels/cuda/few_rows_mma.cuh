@@ -79,6 +79,8 @@ DEVICE vec<uint32_t, 2> load_once_8(const void *at) {
   return v;
 }
 
+DEVICE void prefetch_line(const void *at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
+
 template <int WORDS> DEVICE void load_words(const uint8_t *at, uint32_t (&words)[WORDS]) {
   if constexpr (WORDS == 2) {
     const auto v = load_once_8(at);
@@ -275,6 +277,34 @@ template <int F, int MT, int NT> struct multiplier {
       for (int half = 0; half < 2; half++)
         load_words(at[m][half] + (int64_t)block * (16 * WORDS), raw[d][m][half]);
   }
+  DEVICE_MEMBER void load(int group) {
+#pragma unroll
+    for (int d = 0; d < WIDTH; d++)
+      load(group, d);
+  }
+
+  // Brings to the L2 cache what `load` will load.
+  DEVICE_MEMBER void prefetch(int group) const {
+#pragma unroll
+    for (int d = 0; d < WIDTH; d++)
+#pragma unroll
+      for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+          if (group * WIDTH + d < blocks)
+            prefetch_line(at[m][half] + (int64_t)(group * WIDTH + d) * (16 * WORDS));
+  }
+  // The same for the adapters' rows of a tile.
+  DEVICE_MEMBER void prefetch_ups(const work &w) const {
+    const int r = threadIdx.x;
+    if (r >= ROWS)
+      return;
+    const few_rows_part &part = f.part[part_of(w, r / 16)];
+    const int row = w.row + (gated() ? r % 16 : r);
+    if (part.up && row < part.w.rows)
+      for (int i = 0; i < part.rank; i += 32)
+        prefetch_line(part.up + (int64_t)row * part.rank + i);
+  }
   DEVICE_MEMBER void load_x(int n, int block, uint32_t (&b)[8]) const {
     const auto *from = (const vec<uint32_t, 4> *)(x[n] + min(block, blocks - 1) * 64);
     const auto low = from[0], high = from[1];
@@ -468,15 +498,24 @@ template <int F, int MT, int NT> DEVICE void multiply_few_rows(const few_rows &f
   work now = m.work_of(index);
   m.aim(now);
   const int first = now.low + m.warp; // the host sees to it that no range has fewer groups than warps
-  m.load_scales(first);
-#pragma unroll
-  for (int d = 0; d < multiplier::WIDTH; d++)
-    m.load(first, d);
+  // Weights are older than the kernels before, but those in floats may be trained: they only come nearer
+  // until then.
+  let_successor_begin();
+  if (F == F_F32) {
+    m.prefetch(first);
+  } else {
+    m.load_scales(first);
+    m.load(first);
+  }
   if (multiplier::NF4) {
     fill_table(tables, m.map, f.part[now.part].w);
     if (m.gated())
       fill_table(tables + TABLE_BYTES, m.map + 256, f.part[1].w);
   }
+  m.prefetch_ups(now);
+  wait_for_predecessors();
+  if (F == F_F32)
+    m.load(first);
   m.find_x();
   uint32_t b[NT][8];
   if (multiplier::X_AHEAD) {
@@ -504,6 +543,7 @@ template <int F, int MT, int NT> DEVICE void multiply_few_rows(const few_rows &f
     }
     index = following;
     now = next;
+    m.prefetch_ups(now);
   }
 }
 

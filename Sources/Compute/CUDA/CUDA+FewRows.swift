@@ -29,6 +29,7 @@ extension CUDA {
       launch(
         plan.source, plan.kernel, grid: Grid(x: plan.blocks), threads: plan.warps * 32,
         shared: plan.sharedBytes,
+        overlapping: true,
         part)
     }
   }
@@ -36,7 +37,7 @@ extension CUDA {
   public func selectAdapters(_ h: Tensor, owners: Tensor, adapters: Tensor) {
     launch(
       .fewRows, "select_adapters_\(h.dtype)", grid: Grid(x: (h.rows * h.columns + 255) / 256), threads: 256,
-      h.matrix, owners.address, adapters.address)
+      overlapping: true, h.matrix, owners.address, adapters.address)
   }
 }
 
