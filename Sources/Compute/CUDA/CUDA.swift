@@ -28,8 +28,7 @@ public final class CUDA: Backend {
   var driver: sw_cuda_driver { device.driver }
   var libraries: CUDALibraries { device.libraries }
 
-  /// Takes a GPU into use and loads the kernels, from the cache or compiled now; those of attention, which cuDNN mostly
-  /// does without, when they are first used.
+  /// Takes a GPU into use and loads the kernels, from the cache or compiled now, but those that not every run needs.
   ///
   /// - Parameters:
   ///   - ordinal: which GPU, from 0.
@@ -255,7 +254,7 @@ public final class CUDA: Backend {
 
   /// Loads what every step needs, compiled side by side where it must be.
   private func loadKernels() throws(SwiftletError) {
-    let sources = KernelSource.allCases.filter { $0 != .attention }
+    let sources = KernelSource.allCases.filter { !$0.isLoadedWhenUsed }
     let compiler = compiler
     let cubins = try inParallel(sources.count, into: [[UInt8]]()) { index throws(SwiftletError) in
       try compiler.cubin(sources[index])

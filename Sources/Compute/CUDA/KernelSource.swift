@@ -23,6 +23,14 @@ enum KernelSource: String, CaseIterable {
   case rmsNorm = "rms_norm"
   case sampling
 
+  /// Large ones that not every run needs: cuDNN mostly does without attention's, training without those of generation.
+  var isLoadedWhenUsed: Bool {
+    switch self {
+    case .attention, .fewRowsFloat, .fewRowsINT8, .fewRowsNF4, .pagedAttention: true
+    default: false
+    }
+  }
+
   /// The file's text, without the headers it includes.
   var text: String { cudaSource(rawValue) }
 }
