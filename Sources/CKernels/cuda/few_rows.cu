@@ -1,6 +1,6 @@
 // Layers for few rows (FewRows.swift) of any format, shape and alignment, by plain sums in float: for what
 // the tensor cores' kernels (few_rows_mma.cuh) do not serve. And the choice of adapters by row.
-#include "few_rows.cuh"
+#include "few_rows_operands.cuh"
 
 enum { ROWS = 8 }; // of x that a warp has under way at once
 

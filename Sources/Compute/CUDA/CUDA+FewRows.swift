@@ -130,7 +130,7 @@ extension FewRows {
   }
 }
 
-/// The struct few_rows of few_rows.cuh.
+/// The struct few_rows of few_rows_operands.cuh.
 private struct FewRowsOperands: BitwiseCopyable {
   struct Part: BitwiseCopyable {
     var weight = sw_weight()
