@@ -12,8 +12,11 @@ static const char weights[] = {
 static const char attention_tiles[] = {
 #embed "cuda/attention_tiles.cuh"
 , 0};
-static const char few_rows_header[] = {
-#embed "cuda/few_rows.cuh"
+static const char few_rows_operands[] = {
+#embed "cuda/few_rows_operands.cuh"
+, 0};
+static const char few_rows_formats[] = {
+#embed "cuda/few_rows_formats.cuh"
 , 0};
 static const char few_rows_mma[] = {
 #embed "cuda/few_rows_mma.cuh"
@@ -89,7 +92,8 @@ static const struct {
     {"common", common},
     {"weights", weights},
     {"attention_tiles", attention_tiles},
-    {"few_rows_header", few_rows_header},
+    {"few_rows_operands", few_rows_operands},
+    {"few_rows_formats", few_rows_formats},
     {"few_rows_mma", few_rows_mma},
     {"philox", philox},
     {"attention", attention},

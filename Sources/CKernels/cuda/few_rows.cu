@@ -1,6 +1,6 @@
 // Layers for few rows (FewRows.swift) of any format, shape and alignment, by plain sums in float: for what
 // the tensor cores' kernels (few_rows_mma.cuh) do not serve. And the choice of adapters by row.
-#include "few_rows.cuh"
+#include "few_rows_operands.cuh"
 
 enum { ROWS = 8 }; // of x that a warp has under way at once
 
@@ -64,6 +64,8 @@ KERNEL __launch_bounds__(256) few_rows_bf16(const __grid_constant__ few_rows f) 
 
 // h[r, c] = 0 where owners[c] is not adapters[r]. A thread an element.
 template <typename T> DEVICE void select(matrix h, const int32_t *owners, const int32_t *adapters) {
+  let_successor_begin();
+  wait_for_predecessors();
   const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= h.rows * h.columns)
     return;

@@ -12,170 +12,9 @@
 // their sums, in order. Blocks stay and take tile after tile: the next group is on its way from memory while
 // one is multiplied. No sum depends on how many rows x has.
 #pragma once
-#include "few_rows.cuh"
+#include "few_rows_formats.cuh"
 
 #if __CUDA_ARCH__ >= 800
-#define DEVICE_MEMBER __device__ __forceinline__
-
-enum few_rows_format { F_NF4, F_NF4_TWICE, F_INT8, F_BF16, F_F16, F_F32 };
-
-template <int F> struct format_traits {
-  static constexpr bool NF4 = F == F_NF4 || F == F_NF4_TWICE;
-  // 32-bit words that a lane holds of a block of a row
-  static constexpr int WORDS = NF4 ? 2 : F == F_INT8 ? 4 : F == F_F32 ? 16 : 8;
-};
-
-// Blocks of a group: 128 bytes a lane, or NF4's four scales, which lie in one word.
-template <int F, int MT> constexpr int group_width() {
-  return format_traits<F>::NF4                         ? 4
-         : 32 / (2 * MT * format_traits<F>::WORDS) > 1 ? 32 / (2 * MT * format_traits<F>::WORDS)
-                                                       : 1;
-}
-
-// MARK: Tables in shared memory
-
-// The pair of bfloat16 of each byte of two NF4 codes, once for each lane: no two lanes meet in a bank. It
-// lies at a multiple of its size, so that an address is put together by one operation.
-static constexpr uint32_t TABLE_BYTES = 256 * 32 * 4;
-
-DEVICE uint32_t pack_bf16(float low, float high) {
-  uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-}
-
-// `map`: that of double-quantised scales.
-DEVICE void fill_table(uint8_t *table, float *map, const weight &w) {
-  for (int i = threadIdx.x; i < 256 * 8; i += blockDim.x) {
-    const uint32_t pair = pack_bf16(w.code[i / 8 >> 4], w.code[i / 8 & 15]);
-    *(vec<uint32_t, 4> *)(table + i * 16) = vec<uint32_t, 4>{pair, pair, pair, pair};
-  }
-  if (w.absmax_map)
-    for (int i = threadIdx.x; i < 256; i += blockDim.x)
-      map[i] = w.absmax_map[i];
-}
-
-DEVICE uint32_t load_shared(uint32_t address) {
-  uint32_t value;
-  asm("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(address));
-  return value;
-}
-
-// MARK: Loads
-
-// Weights are read once: past the L1 cache, in whole lines of DRAM.
-DEVICE vec<uint32_t, 4> load_once_16(const void *at) {
-  vec<uint32_t, 4> v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.b32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.at[0]), "=r"(v.at[1]), "=r"(v.at[2]), "=r"(v.at[3])
-               : "l"(at));
-  return v;
-}
-DEVICE vec<uint32_t, 2> load_once_8(const void *at) {
-  vec<uint32_t, 2> v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v2.b32 {%0, %1}, [%2];"
-               : "=r"(v.at[0]), "=r"(v.at[1])
-               : "l"(at));
-  return v;
-}
-
-template <int WORDS> DEVICE void load_words(const uint8_t *at, uint32_t (&words)[WORDS]) {
-  if constexpr (WORDS == 2) {
-    const auto v = load_once_8(at);
-    words[0] = v.at[0], words[1] = v.at[1];
-  } else {
-#pragma unroll
-    for (int i = 0; i < WORDS; i += 4) {
-      const auto v = load_once_16(at + 4 * i);
-#pragma unroll
-      for (int k = 0; k < 4; k++)
-        words[i + k] = v.at[k];
-    }
-  }
-}
-
-// The scales of a group's blocks of one row, on their way: NF4's only.
-template <int F> struct group_scales {
-  DEVICE_MEMBER void load(const weight &, int64_t, int, int) {}
-  DEVICE_MEMBER float of(const float *, const weight &, int) const { return 1; }
-};
-
-template <> struct group_scales<F_NF4> {
-  float absmax[4];
-
-  DEVICE_MEMBER void load(const weight &w, int64_t row, int block, int blocks) {
-#pragma unroll
-    for (int d = 0; d < 4; d++)
-      absmax[d] = block + d < blocks ? __ldg(w.absmax + row * blocks + block + d) : 0;
-  }
-  DEVICE_MEMBER float of(const float *, const weight &, int d) const { return absmax[d]; }
-};
-
-template <> struct group_scales<F_NF4_TWICE> {
-  uint32_t codes;
-  float nested[2]; // of the first block and the last, which may be in the next 256
-  int place;       // of the first in its 256
-
-  DEVICE_MEMBER void load(const weight &w, int64_t row, int block, int blocks) {
-    const int64_t first = row * blocks + block;
-    const int last = min(3, blocks - 1 - block);
-    place = (int)(first & 255);
-    if (blocks % 4 == 0) {
-      codes = __ldg((const uint32_t *)(w.absmax_codes + first));
-    } else {
-      codes = 0;
-#pragma unroll
-      for (int d = 0; d < 4; d++)
-        if (d <= last)
-          codes |= (uint32_t)__ldg(w.absmax_codes + first + d) << 8 * d;
-    }
-    nested[0] = __ldg(w.nested_absmax + first / 256);
-    nested[1] = __ldg(w.nested_absmax + (first + last) / 256);
-  }
-  DEVICE_MEMBER float of(const float *map, const weight &w, int d) const {
-    const float absmax = map[codes >> 8 * d & 255];
-    return __fadd_rn(__fmul_rn(absmax, place + d > 255 ? nested[1] : nested[0]), w.nested_offset);
-  }
-};
-
-// MARK: Operands of the tensor cores
-
-// Elements 4 s... of a lane's 16: two pairs of bfloat16. `table`: the lane's column of NF4's.
-template <int F>
-DEVICE void decode(const uint32_t (&words)[format_traits<F>::WORDS], int s, uint32_t table, uint32_t &first,
-                   uint32_t &second) {
-  if constexpr (format_traits<F>::NF4) {
-    // A byte's place in the table is 128 times the byte.
-    const uint32_t word = words[s / 2];
-    const uint32_t a = s % 2 ? word >> 9 : word << 7, b = s % 2 ? word >> 17 : word >> 1;
-    first = load_shared(a & 0x7f80 | table);
-    second = load_shared(b & 0x7f80 | table);
-  } else if constexpr (F == F_INT8) {
-    // A byte below 2^23's exponent is a float 2^23 greater than the unsigned byte.
-    const uint32_t word = words[s] ^ 0x80808080u;
-    float value[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-      value[i] = __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7440 + i)) - 8388736.0f;
-    first = pack_bf16(value[0], value[1]), second = pack_bf16(value[2], value[3]);
-  } else if constexpr (F == F_BF16) {
-    first = words[2 * s], second = words[2 * s + 1];
-  } else if constexpr (F == F_F16) {
-    first = pack_bf16(from_f16(words[2 * s] & 0xffff), from_f16(words[2 * s] >> 16));
-    second = pack_bf16(from_f16(words[2 * s + 1] & 0xffff), from_f16(words[2 * s + 1] >> 16));
-  } else {
-    first = pack_bf16(__uint_as_float(words[4 * s]), __uint_as_float(words[4 * s + 1]));
-    second = pack_bf16(__uint_as_float(words[4 * s + 2]), __uint_as_float(words[4 * s + 3]));
-  }
-}
-
-// d += a b: lane (g, t) holds of d rows g, g + 8 and columns 2 t, 2 t + 1.
-DEVICE void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-      "{%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 // MARK: Work
 
@@ -275,6 +114,34 @@ template <int F, int MT, int NT> struct multiplier {
       for (int half = 0; half < 2; half++)
         load_words(at[m][half] + (int64_t)block * (16 * WORDS), raw[d][m][half]);
   }
+  DEVICE_MEMBER void load(int group) {
+#pragma unroll
+    for (int d = 0; d < WIDTH; d++)
+      load(group, d);
+  }
+
+  // Brings to the L2 cache what `load` will load.
+  DEVICE_MEMBER void prefetch(int group) const {
+#pragma unroll
+    for (int d = 0; d < WIDTH; d++)
+#pragma unroll
+      for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+          if (group * WIDTH + d < blocks)
+            prefetch_line(at[m][half] + (int64_t)(group * WIDTH + d) * (16 * WORDS));
+  }
+  // The same for the adapters' rows of a tile.
+  DEVICE_MEMBER void prefetch_ups(const work &w) const {
+    const int r = threadIdx.x;
+    if (r >= ROWS)
+      return;
+    const few_rows_part &part = f.part[part_of(w, r / 16)];
+    const int row = w.row + (gated() ? r % 16 : r);
+    if (part.up && row < part.w.rows)
+      for (int i = 0; i < part.rank; i += 32)
+        prefetch_line(part.up + (int64_t)row * part.rank + i);
+  }
   DEVICE_MEMBER void load_x(int n, int block, uint32_t (&b)[8]) const {
     const auto *from = (const vec<uint32_t, 4> *)(x[n] + min(block, blocks - 1) * 64);
     const auto low = from[0], high = from[1];
@@ -317,8 +184,8 @@ template <int F, int MT, int NT> struct multiplier {
     }
   }
 
-  // The warp's groups of `now`, while those of `next`, if there is any, come.
-  DEVICE_MEMBER void sum_up(const work &now, const work *next, uint32_t (&b)[NT][8]) {
+  // The warp's groups of `now`, while those of `next`, if there is such, come.
+  DEVICE_MEMBER void sum_up(const work &now, const work &next, bool has_next, uint32_t (&b)[NT][8]) {
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -335,9 +202,9 @@ template <int F, int MT, int NT> struct multiplier {
       }
       int then = group + warps;
       bool more = then < now.high;
-      if (!more && next) {
-        aim(*next);
-        then = next->low + warp;
+      if (!more && has_next) {
+        aim(next);
+        then = next.low + warp;
         more = true;
       }
       if (more)
@@ -468,15 +335,24 @@ template <int F, int MT, int NT> DEVICE void multiply_few_rows(const few_rows &f
   work now = m.work_of(index);
   m.aim(now);
   const int first = now.low + m.warp; // the host sees to it that no range has fewer groups than warps
-  m.load_scales(first);
-#pragma unroll
-  for (int d = 0; d < multiplier::WIDTH; d++)
-    m.load(first, d);
+  // Weights are older than the kernels before, but those in floats may be trained: they only come nearer
+  // until then.
+  let_successor_begin();
+  if (F == F_F32) {
+    m.prefetch(first);
+  } else {
+    m.load_scales(first);
+    m.load(first);
+  }
   if (multiplier::NF4) {
     fill_table(tables, m.map, f.part[now.part].w);
     if (m.gated())
       fill_table(tables + TABLE_BYTES, m.map + 256, f.part[1].w);
   }
+  m.prefetch_ups(now);
+  wait_for_predecessors();
+  if (F == F_F32)
+    m.load(first);
   m.find_x();
   uint32_t b[NT][8];
   if (multiplier::X_AHEAD) {
@@ -488,8 +364,8 @@ template <int F, int MT, int NT> DEVICE void multiply_few_rows(const few_rows &f
   for (int turn = 0;; turn = (turn + 1) % multiplier::TURNS) {
     const int following = index + gridDim.x;
     const bool more = following < items;
-    work next = more ? m.work_of(following) : now;
-    m.sum_up(now, more ? &next : nullptr, b);
+    const work next = m.work_of(more ? following : index);
+    m.sum_up(now, next, more, b);
     m.store(now, sums + turn * sums_size);
     __syncthreads(); // also: what was read of the other half's sums before is read
     m.finish_tile(now, sums + turn * sums_size);
@@ -504,6 +380,7 @@ template <int F, int MT, int NT> DEVICE void multiply_few_rows(const few_rows &f
     }
     index = following;
     now = next;
+    m.prefetch_ups(now);
   }
 }
 

@@ -42,6 +42,8 @@ template <typename T, int V> DEVICE void write(const page_write &w) {
   const int per_head = (w.rotary / 2 + w.head_size - w.rotary) / V;
   const int of_q = (int)w.q.columns / w.head_size * per_head,
             of_k = (int)w.k.columns / w.head_size * per_head;
+  let_successor_begin();
+  wait_for_predecessors();
   int item = blockIdx.x * blockDim.x + threadIdx.x;
   for (int64_t r = blockIdx.y; r < w.q.rows; r += gridDim.y) {
     const int slot = w.slots[r], position = w.positions[r];

@@ -324,6 +324,8 @@ template <typename T> struct single_query {
 
   __device__ __forceinline__ void run() {
     __shared__ findings found;
+    let_successor_begin();
+    wait_for_predecessors();
     if (!begin())
       return;
     attend(found);

@@ -21,6 +21,18 @@ typedef struct {
   int location_type, device, access;
 } sw_memory_access;
 
+// CUlaunchAttribute and CUlaunchConfig.
+typedef struct {
+  int id, padding;
+  uint64_t value[8];
+} sw_launch_attribute;
+typedef struct {
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+  void *stream;
+  sw_launch_attribute *attributes;
+  unsigned attribute_count;
+} sw_launch_config;
+
 #define SW_CUDA_DRIVER(X)                                                                                    \
   X(cuInit, unsigned flags)                                                                                  \
   X(cuDriverGetVersion, int *version)                                                                        \
@@ -63,6 +75,7 @@ typedef struct {
   X(cuFuncGetAttribute, int *value, int attribute, void *function)                                           \
   X(cuLaunchKernel, void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,     \
     unsigned block_y, unsigned block_z, unsigned shared_bytes, void *stream, void **arguments, void **extra) \
+  X(cuLaunchKernelEx, const sw_launch_config *config, void *function, void **arguments, void **extra)        \
   X(cuStreamCreate, void **stream, unsigned flags)                                                           \
   X(cuStreamDestroy_v2, void *stream)                                                                        \
   X(cuStreamSynchronize, void *stream)                                                                       \

@@ -29,6 +29,7 @@ extension CUDA {
       launch(
         plan.source, plan.kernel, grid: Grid(x: plan.blocks), threads: plan.warps * 32,
         shared: plan.sharedBytes,
+        overlapping: true,
         part)
     }
   }
@@ -36,7 +37,7 @@ extension CUDA {
   public func selectAdapters(_ h: Tensor, owners: Tensor, adapters: Tensor) {
     launch(
       .fewRows, "select_adapters_\(h.dtype)", grid: Grid(x: (h.rows * h.columns + 255) / 256), threads: 256,
-      h.matrix, owners.address, adapters.address)
+      overlapping: true, h.matrix, owners.address, adapters.address)
   }
 }
 
@@ -68,19 +69,21 @@ private struct FewRowsLaunch {
     source = isNF4 ? .fewRowsNF4 : weight.format == .int8 ? .fewRowsINT8 : .fewRowsFloat
     let isGated = layer.activation != nil
 
-    // Two times 16 weight rows a warp, where that leaves enough tiles: x is then read half as often.
+    // Two times 16 weight rows a warp read x half as often as one, but leave half as many tiles.
     let pairs = layer.layer.parts.reduce(0) { $0 + ($1.weight.rows + 31) / 32 }
-    let height = isGated || isNF4 && pairs >= 4 * device.multiprocessors ? 32 : 16
+    let isTall = isGated || pairs >= 4 * device.multiprocessors || isNF4 && layer.x.rows > 8
+    let height = isTall ? 32 : 16
     tiles =
       isGated
       ? (weight.rows + 15) / 16
       : layer.layer.parts.reduce(0) { $0 + ($1.weight.rows + height - 1) / height }
 
-    // Groups of 64 columns, as group_width() has them, shared out to blocks and warps.
+    // Groups of 64 columns, as group_width() has them, shared out to blocks and warps. NF4's are the same for both
+    // heights.
     let words = isNF4 ? 2 : weight.format == .int8 ? 4 : weight.format == .f32 ? 16 : 8
     let width = isNF4 ? 4 : max(1, 32 * 8 / (height * words))
     let groups = (weight.columns / 64 + width - 1) / width
-    splits = max(1, min(2 * device.multiprocessors / tiles, groups / 8))
+    splits = max(1, min(2 * device.multiprocessors / pairs, groups / 8))
     let share = groups / splits
     warps =
       (1...8).filter { $0 <= share }.min {
@@ -127,7 +130,7 @@ extension FewRows {
   }
 }
 
-/// The struct few_rows of few_rows.cuh.
+/// The struct few_rows of few_rows_operands.cuh.
 private struct FewRowsOperands: BitwiseCopyable {
   struct Part: BitwiseCopyable {
     var weight = sw_weight()

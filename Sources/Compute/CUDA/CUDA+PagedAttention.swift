@@ -13,7 +13,8 @@ extension CUDA {
     let items = (rotated + write.v.columns) / vector
     launch(
       .pageWrite, "page_write_\(write.q.dtype)_x\(vector)",
-      grid: Grid(x: (items + 127) / 128, y: min(write.q.rows, 65_535)), threads: 128, PageWriteOperands(write)
+      grid: Grid(x: (items + 127) / 128, y: min(write.q.rows, 65_535)), threads: 128,
+      overlapping: true, PageWriteOperands(write)
     )
   }
 
@@ -32,7 +33,7 @@ extension CUDA {
         .pagedAttention, "paged_attention_single_\(dtype)",
         grid: Grid(
           x: attention.splits, y: shape.keyValueHeads * attention.headGroups, z: sequences.table.rows),
-        threads: 256, operands)
+        threads: 256, overlapping: true, operands)
       if sequences.queries == 1 { return }
     }
     precondition(shape.headSize <= 256, "attention heads of \(shape.headSize)")

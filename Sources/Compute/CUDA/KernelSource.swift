@@ -23,6 +23,14 @@ enum KernelSource: String, CaseIterable {
   case rmsNorm = "rms_norm"
   case sampling
 
+  /// Large ones that not every run needs: cuDNN mostly does without attention's, training without those of generation.
+  var isLoadedWhenUsed: Bool {
+    switch self {
+    case .attention, .fewRowsFloat, .fewRowsINT8, .fewRowsNF4, .pagedAttention: true
+    default: false
+    }
+  }
+
   /// The file's text, without the headers it includes.
   var text: String { cudaSource(rawValue) }
 }
@@ -31,15 +39,16 @@ enum KernelSource: String, CaseIterable {
 enum KernelHeader: String, CaseIterable {
   case attentionTiles = "attention_tiles"
   case common
-  case fewRows = "few_rows"
+  case fewRowsFormats = "few_rows_formats"
   case fewRowsMMA = "few_rows_mma"
+  case fewRowsOperands = "few_rows_operands"
   case philox
   case weights
 
   /// As `#include` names it.
   var fileName: String { rawValue + ".cuh" }
 
-  var text: String { cudaSource(self == .fewRows ? "few_rows_header" : rawValue) }
+  var text: String { cudaSource(rawValue) }
 }
 
 private func cudaSource(_ name: String) -> String {
