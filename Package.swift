@@ -50,7 +50,7 @@ let package = Package(
         "Basics", "Compute", "Models", "Text",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
-    .target(name: "Generation", dependencies: ["Basics", "CKernels", "Compute", "Models", "Text"]),
+    .target(name: "Generation", dependencies: ["Basics", "Compute", "Models", "Text"]),
     .target(
       name: "Swiftlet", dependencies: ["Basics", "Compute", "Models", "Text", "Training", "Generation"]),
     // The OpenAI interface; without the trait only what needs no network.
