@@ -18,7 +18,7 @@ final class ModelService: Sendable {
     self.engine = engine
     self.settings = settings
     (name, text) = (model.name, model.text)
-    vocabulary = TokenVocabulary(model.text.tokenizer, size: model.vocabularySize)
+    vocabulary = TokenVocabulary(model.text.tokenizer, size: engine.vocabularySize)
   }
 
   /// Tokens on their way, and how they are to be told.
@@ -125,7 +125,7 @@ final class ModelService: Sendable {
     }
     guard fits else { throw .overloaded }
     do {
-      let answers = try requests.map { request throws(SwiftletError) in try answer(request) }
+      let answers = try requests.map { request throws(SwiftletError) in try engine.generate(request) }
       return AnswerStream(answers, limit: settings.requestTimeout, metrics: metrics) { [self] in
         open.withLock { $0 -= count }
       }
@@ -133,12 +133,6 @@ final class ModelService: Sendable {
       open.withLock { $0 -= count }
       throw APIError(error)
     }
-  }
-
-  private func answer(
-    _ request: GenerationRequest
-  ) throws(SwiftletError) -> any AsyncSequence<GeneratedToken, SwiftletError> & Sendable {
-    try engine.generate(request)
   }
 
   private func header(_ prefix: String, _ adapter: String?) -> AnswerHeader {
@@ -184,9 +178,8 @@ final class ModelService: Sendable {
       throw .invalid("There is a model '\(adapter)' already.", param: "lora_name", code: "already_loaded")
     }
     do { try await engine.loadAdapter(folder, name: adapter) } catch {
-      let fault = APIError(error, param: "lora_path")
       // What is wrong with the folder is wrong with the request.
-      throw fault.status == 500 ? .invalid(error.description, param: "lora_path") : fault
+      throw .invalid("\(error)", param: "lora_path")
     }
     return "Success: LoRA adapter '\(adapter)' added successfully."
   }
@@ -195,7 +188,10 @@ final class ModelService: Sendable {
     let adapter = try adapterName(try RequestFields(body: body))
     let adapters = engine.adapterNames
     guard adapters.contains(adapter) else { throw .modelNotFound(adapter, among: adapters) }
-    do { try await engine.unloadAdapter(adapter) } catch { throw APIError(error, param: "lora_name") }
+    do { try await engine.unloadAdapter(adapter) } catch {
+      // Answers that use it go on.
+      throw .invalid("\(error)", param: "lora_name")
+    }
     return "Success: LoRA adapter '\(adapter)' removed successfully."
   }
 
@@ -210,5 +206,5 @@ final class ModelService: Sendable {
 
   var metricsText: String { metrics.text(engine.statistics) }
 
-  func shutdown() async { await engine.shutdown() }
+  func shutdown() async { await engine.shutdown(within: .zero) }
 }

@@ -56,14 +56,14 @@ final class ServerMetrics: Sendable {
     for (request, count) in state.requests.sorted(by: { ($0.key.endpoint, $0.key.status) < ($1.key.endpoint, $1.key.status) }) {
       out += "swiftlet_requests_total{endpoint=\"\(request.endpoint)\",status=\"\(request.status)\"} \(count)\n"
     }
-    out.gauge("requests_running", "Answers being generated.", engine.running)
-    out.gauge("requests_waiting", "Answers that wait for their turn.", engine.waiting)
-    out.gauge("kv_blocks_used", "Blocks of keys and values in use.", engine.blocksUsed)
-    out.gauge("kv_blocks", "Blocks of keys and values in all.", engine.blocks)
-    out.counter("prompt_tokens_total", "Tokens of prompts.", engine.promptTokens)
-    out.counter("reused_tokens_total", "Of these, tokens that the cache knew.", engine.reusedTokens)
-    out.counter("generated_tokens_total", "Tokens generated.", engine.generatedTokens)
-    out.counter("preemptions_total", "Answers set back for lack of blocks.", engine.preemptions)
+    out.gauge("requests_running", "Answers being generated.", engine.load.running)
+    out.gauge("requests_waiting", "Answers that wait for their turn.", engine.load.waiting)
+    out.gauge("kv_blocks_used", "Blocks of keys and values in use.", engine.load.pagesInUse)
+    out.gauge("kv_blocks", "Blocks of keys and values in all.", engine.load.pages)
+    out.counter("prompt_tokens_total", "Tokens of prompts.", engine.totals.promptTokens + engine.totals.reusedTokens)
+    out.counter("reused_tokens_total", "Of these, tokens that the cache knew.", engine.totals.reusedTokens)
+    out.counter("generated_tokens_total", "Tokens generated.", engine.totals.newTokens)
+    out.counter("preemptions_total", "Answers set back for lack of blocks.", engine.totals.preemptions)
     out.histogram("time_to_first_token_seconds", "From a request to its first token.", state.firstToken)
     out.histogram("inter_token_seconds", "From one token to the next.", state.betweenTokens)
     out.histogram("request_seconds", "From a request to the end of its response.", state.duration)

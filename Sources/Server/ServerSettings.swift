@@ -5,13 +5,10 @@ public struct ServedModel: Sendable {
   /// What clients call it.
   public var name: String
   public var text: LanguageModelText
-  /// Rows of the model's head.
-  public var vocabularySize: Int
 
-  public init(name: String, text: LanguageModelText, vocabularySize: Int) {
+  public init(name: String, text: LanguageModelText) {
     self.name = name
     self.text = text
-    self.vocabularySize = vocabularySize
   }
 }
 

@@ -1,6 +1,7 @@
 import Swiftlet
 import Synchronization
 
+@testable import Generation
 @testable import Server
 
 /// An engine without a model: it answers each prompt with a text of its own, or with the prompt's tokens.
@@ -23,9 +24,11 @@ final class EchoEngine: ServingEngine {
   }
 
   let contextLength = 200
+  let vocabularySize = 272
   let tokenizer: Tokenizer
   private let state = Mutex(State())
-  let running = Atomic(0)
+  /// Answers that somebody still waits for.
+  private let running = Running()
 
   init(_ tokenizer: Tokenizer) { self.tokenizer = tokenizer }
 
@@ -33,105 +36,73 @@ final class EchoEngine: ServingEngine {
   var requests: [GenerationRequest] { state.withLock(\.requests) }
   var isShutDown: Bool { state.withLock(\.isShutDown) }
 
-  func generate(_ request: GenerationRequest) throws(SwiftletError) -> Answer {
+  func generate(
+    _ request: GenerationRequest
+  ) throws(SwiftletError) -> AsyncThrowingStream<GeneratedToken, any Error> {
     let script = state.withLock {
       $0.requests.append(request)
       return $0.script
     }
     let tokens = script.reply.map { tokenizer.encode($0) } ?? request.prompt
-    return Answer(request, tokens, script, tokenizer, Ticket(self))
+    running.change(by: 1)
+    return AsyncThrowingStream { continuation in
+      let work = Task {
+        for index in 0... {
+          if script.delay > .zero { try? await Task.sleep(for: script.delay) }
+          if let failure = script.failure, failure.after == index { return continuation.finish(throwing: failure.error) }
+          let token = token(index, of: tokens, request)
+          continuation.yield(token)
+          if token.finishReason != nil || Task.isCancelled { break }
+        }
+        continuation.finish()
+      }
+      continuation.onTermination = { [running] _ in
+        work.cancel()
+        running.change(by: -1)
+      }
+    }
+  }
+
+  private func token(_ index: Int, of tokens: [Int32], _ request: GenerationRequest) -> GeneratedToken {
+    let isEnd = index == tokens.count
+    let end = request.options.stopTokens?.min() ?? 0
+    let id = isEnd ? end : tokens[index]
+    var statistics = GenerationStatistics()
+    statistics.promptTokens = request.prompt.count
+    statistics.reusedTokens = 4
+    statistics.newTokens = index + 1
+    return GeneratedToken(
+      id: id, text: isEnd ? "" : tokenizer.decode([id], skipSpecialTokens: true), logProbability: -0.5,
+      alternatives: (0..<request.topLogProbabilities).map {
+        TokenProbability(id: Int32(65 + $0), logProbability: -Float($0) - 1)
+      },
+      finishReason: isEnd ? .stopToken(end) : index + 1 == request.options.maxNewTokens ? .maxNewTokens : nil,
+      statistics: statistics)
   }
 
   var adapterNames: [String] { state.withLock(\.adapters) }
 
-  func loadAdapter(_ folder: String, name: String) async throws(SwiftletError) {
-    guard !folder.contains("missing") else { throw .unreadable(folder) }
+  func loadAdapter(_ folder: String, name: String) async throws {
+    guard !folder.contains("missing") else { throw SwiftletError.unreadable(folder) }
     state.withLock { $0.adapters.append(name) }
   }
 
-  func unloadAdapter(_ name: String) async throws(SwiftletError) {
+  func unloadAdapter(_ name: String) async throws {
     state.withLock { $0.adapters.removeAll { $0 == name } }
   }
 
   var statistics: EngineStatistics {
     var statistics = EngineStatistics()
-    statistics.running = running.load(ordering: .relaxed)
-    statistics.blocksUsed = statistics.running
-    statistics.blocks = 64
+    let count = running.count
+    statistics.load = GeneratorLoad(running: count, waiting: 0, pagesInUse: count, pages: 64, pageSize: 16)
     return statistics
   }
 
-  func shutdown() async { state.withLock { $0.isShutDown = true } }
-
-  /// Counts the answers that somebody still holds.
-  private final class Ticket: Sendable {
-    private let engine: EchoEngine
-    init(_ engine: EchoEngine) {
-      self.engine = engine
-      engine.running.add(1, ordering: .relaxed)
-    }
-    deinit { engine.running.subtract(1, ordering: .relaxed) }
-  }
+  func shutdown(within limit: Duration) async { state.withLock { $0.isShutDown = true } }
 }
 
-extension EchoEngine {
-  struct Answer: AsyncSequence, Sendable {
-    private let request: GenerationRequest
-    private let tokens: [Int32]
-    private let script: Script
-    private let tokenizer: Tokenizer
-    private let ticket: AnyObject & Sendable
-
-    init(
-      _ request: GenerationRequest, _ tokens: [Int32], _ script: Script, _ tokenizer: Tokenizer,
-      _ ticket: AnyObject & Sendable
-    ) {
-      self.request = request
-      self.tokens = tokens
-      self.script = script
-      self.tokenizer = tokenizer
-      self.ticket = ticket
-    }
-
-    func makeAsyncIterator() -> Iterator { Iterator(answer: self) }
-
-    struct Iterator: AsyncIteratorProtocol {
-      let answer: Answer
-      var count = 0
-      var isDone = false
-
-      mutating func next() async throws(SwiftletError) -> GeneratedToken? {
-        try await next(isolation: nil)
-      }
-
-      mutating func next(isolation actor: isolated (any Actor)?) async throws(SwiftletError) -> GeneratedToken? {
-        guard !isDone, !Task.isCancelled else { return nil }
-        let script = answer.script
-        if script.delay > .zero { guard (try? await Task.sleep(for: script.delay)) != nil else { return nil } }
-        if let failure = script.failure, failure.after == count { throw failure.error }
-        defer { count += 1 }
-        return answer.token(count, isDone: &isDone)
-      }
-    }
-
-    private func token(_ index: Int, isDone: inout Bool) -> GeneratedToken {
-      let end = request.options.stopTokens?.min() ?? 0
-      var reason: FinishReason?
-      if index == tokens.count { reason = .stopToken(end) } else if index + 1 == request.options.maxNewTokens {
-        reason = .maxNewTokens
-      }
-      isDone = reason != nil
-      let id = index == tokens.count ? end : tokens[index]
-      var statistics = GenerationStatistics()
-      statistics.promptTokens = request.prompt.count
-      statistics.reusedTokens = 4
-      return GeneratedToken(
-        id: id, text: index == tokens.count ? "" : tokenizer.decode([id], skipSpecialTokens: true),
-        logProbability: -0.5,
-        alternatives: (0..<request.topLogProbabilities).map {
-          TokenProbability(id: Int32(65 + $0), logProbability: -Float($0) - 1)
-        },
-        finishReason: reason, statistics: statistics)
-    }
-  }
+private final class Running: Sendable {
+  private let value = Atomic(0)
+  var count: Int { value.load(ordering: .relaxed) }
+  func change(by difference: Int) { value.add(difference, ordering: .relaxed) }
 }

@@ -25,7 +25,7 @@
       var settings = ServerSettings()
       settings.port = 0
       configure(&settings)
-      let model = ServedModel(name: "tiny", text: text, vocabularySize: 272)
+      let model = ServedModel(name: "tiny", text: text)
       let server = APIServer(engine, model, settings)
       let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
       try await withThrowingTaskGroup { group in

@@ -18,7 +18,7 @@ struct AnswerStream: AsyncSequence, Sendable {
   ///   - metrics: learns when tokens come.
   ///   - onEnd: called once, when the last answer ended or the work was stopped.
   init(
-    _ answers: [any AsyncSequence<GeneratedToken, SwiftletError> & Sendable], limit: Duration,
+    _ answers: [AsyncThrowingStream<GeneratedToken, any Error>], limit: Duration,
     metrics: ServerMetrics, onEnd: @escaping @Sendable () -> Void
   ) {
     // Bounded by the answers' lengths: the engine does not wait for slow readers.
@@ -37,7 +37,7 @@ struct AnswerStream: AsyncSequence, Sendable {
   }
 
   private static func run(
-    _ answers: [any AsyncSequence<GeneratedToken, SwiftletError> & Sendable], limit: Duration,
+    _ answers: [AsyncThrowingStream<GeneratedToken, any Error>], limit: Duration,
     metrics: ServerMetrics, into continuation: AsyncThrowingStream<Element, any Error>.Continuation
   ) async throws {
     try await withThrowingTaskGroup { group in

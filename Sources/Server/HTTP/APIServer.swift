@@ -9,7 +9,7 @@
   /// Serves a model and its adapters over HTTP as OpenAI does.
   ///
   /// ```swift
-  /// let server = APIServer(engine, ServedModel(name: "mine", text: model.text, vocabularySize: rows))
+  /// let server = APIServer(engine, ServedModel(name: "mine", text: model.text))
   /// try await server.run()
   /// ```
   public struct APIServer: Sendable {
