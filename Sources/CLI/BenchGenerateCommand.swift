@@ -16,6 +16,8 @@ struct BenchGenerate: ReportingCommand {
   @Option(help: "Tokens of an answer.") var newTokens: Count = 128
   @Option(parsing: .upToNextOption, help: "Requests at once: one figure each.") var batchSizes = [1, 16]
   @Option(help: "Requests of mixed lengths, timed together and one after another; 0: none.") var mixed = 0
+  @Flag(help: "Add how long each operation takes, in a step of the first number of requests.") var profile =
+    false
   var json: Bool { true }
 
   func validate() throws {
@@ -47,6 +49,7 @@ struct BenchGenerate: ReportingCommand {
         ]
       })
     if mixed > 0 { result["mixed"] = try bench.mixed(mixed) }
+    if profile { result["operations"] = try bench.profile(batchSizes.first ?? 1, prompt: promptLength.value) }
     result["rss_mb"] = .int(ProcessMemory.peakResident >> 20)
     result["device_mb"] = model.backend.peakAllocatedBytes.map { .int($0 >> 20) } ?? nil
     print(JSON.object(result).text(.spaced))
@@ -101,6 +104,23 @@ private struct GenerationBench {
     let prompts = try (0..<3).map { _ in try run(requests(1)).seconds }.sorted()
     let whole = try (0..<2).map { _ in try run(requests(new)).seconds }.min() ?? 0
     return (firsts[1], Double(size * (new - 1)) / (whole - prompts[1]))
+  }
+
+  /// Milliseconds and calls of each operation in a decoding step.
+  func profile(_ size: Int, prompt: Int) throws -> JSON {
+    let answers = try (0..<size).map { _ in try generator.generate(request(prompt: prompt, new: 30)) }
+    for answer in answers { for _ in 0..<2 { _ = try answer.next() } }
+    let timer = StepTimer()
+    generator.timer = timer
+    defer { generator.timer = nil }
+    for _ in 0..<20 { try generator.step() }
+    return .array(
+      timer.report.map { entry in
+        [
+          "operation": .string(entry.operation), "ms": .double(50 * entry.seconds),
+          "calls": .int(entry.calls / 20),
+        ]
+      })
   }
 
   /// Requests of mixed lengths, together and one after another.

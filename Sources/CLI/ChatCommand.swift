@@ -16,15 +16,14 @@ struct ChatCommand: ReportingCommand {
     help: ArgumentHelp(
       "PEFT adapter folder; several may be given, to switch between by /adapter.", valueName: "[name=]folder")
   )
-  var adapter: [String] = []
+  var adapter: [AdapterSource] = []
   @OptionGroup var sampling: SamplingArguments
   @Option(help: "System message.") var system: String?
   var json: Bool { false }
 
   func execute() throws {
     let model = try LanguageModel(self.model.name, backend: place.device.open())
-    let adapters = adapter.map(AdapterArgument.init)
-    let generator = try model.generator(place.dtype, adapters: adapters)
+    let generator = try model.generator(place.dtype, adapters: adapter)
     var chat = Chat(
       model: model, generator: generator, options: sampling.options(for: model), system: system,
       adapter: generator.adapterNames.first)
@@ -40,38 +39,13 @@ struct ChatCommand: ReportingCommand {
   }
 }
 
-/// `folder`, or `name=folder`.
-struct AdapterArgument {
-  let name: String
-  let folder: String
-
-  init(_ argument: String) {
+extension AdapterSource: ExpressibleByArgument {
+  /// `folder`, or `name=folder`.
+  public init(argument: String) {
     let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
-    folder = parts.last ?? argument
-    name = parts.count == 2 ? parts[0] : URL(filePath: argument).lastPathComponent
-  }
-}
-
-extension LanguageModel {
-  /// A generator with these adapters loaded. One that can only be attached is, when it is alone.
-  func generator(
-    _ precision: TrainingConfiguration.Precision, adapters: [AdapterArgument],
-    settings: GeneratorSettings = GeneratorSettings()
-  ) throws -> Generator {
-    try precision.check(on: backend)
-    func make() throws -> Generator {
-      try Generator(
-        decoder, tokenizer: tokenizer, on: backend, compute: precision.dtype(on: backend), settings: settings)
-    }
-    let generator = try make()
-    for adapter in adapters {
-      do throws(SwiftletError) { try generator.loadAdapter(adapter.folder, name: adapter.name) } catch {
-        guard error.code == .unsupported, adapters.count == 1 else { throw error }
-        try loadAdapter(adapter.folder)
-        return try make()
-      }
-    }
-    return generator
+    self.init(
+      name: parts.count == 2 ? parts[0] : URL(filePath: argument).lastPathComponent,
+      folder: parts.last ?? argument)
   }
 }
 
@@ -172,7 +146,7 @@ private struct Chat {
     }
     guard name != "none" else { return adapter = nil }
     if !generator.adapterNames.contains(name) {
-      let given = AdapterArgument(name)
+      let given = AdapterSource(argument: name)
       do { try generator.loadAdapter(given.folder, name: given.name) } catch {
         return note("\(error.message)\(error.remedy.map { " " + $0 } ?? "")")
       }

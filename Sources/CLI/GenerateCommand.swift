@@ -7,7 +7,7 @@ struct GenerateCommand: ReportingCommand {
     commandName: "generate", abstract: "Continues a prompt, or answers it as a chat message.")
 
   @OptionGroup var model: ModelName
-  @Option(help: "PEFT adapter folder.") var adapter: String?
+  @Option(help: "PEFT adapter folder.") var adapter: AdapterSource?
   @OptionGroup var place: PlaceArguments
   @OptionGroup var sampling: SamplingArguments
   @Option(help: "The text to continue.") var prompt: String
@@ -21,7 +21,7 @@ struct GenerateCommand: ReportingCommand {
 
   func execute() throws {
     let model = try LanguageModel(self.model.name, backend: place.device.open())
-    let generator = try model.generator(place.dtype, adapters: adapter.map { [AdapterArgument($0)] } ?? [])
+    let generator = try model.generator(place.dtype, adapters: adapter.map { [$0] } ?? [])
     let tokens = try promptTokens(model)
     let generation = try generator.generate(
       GenerationRequest(tokens, sampling.options(for: model), adapter: generator.adapterNames.first))

@@ -9,7 +9,7 @@ public final class Generation {
   public private(set) var statistics = GenerationStatistics()
 
   private let generator: Generator
-  var sequence: Sequence?
+  var sequence: TokenSequence?
   /// Tokens that were made while another answer was asked for its next.
   private var made: [GeneratedToken] = []
   private var failure: SwiftletError?
@@ -22,7 +22,7 @@ public final class Generation {
 
   deinit { sequence?.isCancelled = true }
 
-  func take(_ delivery: Result<Sequence.Delivery, SwiftletError>) {
+  func take(_ delivery: Result<TokenSequence.Delivery, SwiftletError>) {
     switch delivery {
     case .success(.token(let token)): made.append(token)
     case .success(.logits): break

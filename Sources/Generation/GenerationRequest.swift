@@ -6,16 +6,19 @@ public struct GenerationRequest: Sendable {
   public var options: GenerationOptions
   /// Name of a loaded adapter; nil for the model as it is.
   public var adapter: String?
+  /// What the answer may look like.
+  public var constraint: OutputConstraint?
   /// With each token come so many of the most probable ones.
   public var topLogProbabilities: Int
 
   public init(
     _ prompt: [Int32], _ options: GenerationOptions = GenerationOptions(), adapter: String? = nil,
-    topLogProbabilities: Int = 0
+    constraint: OutputConstraint? = nil, topLogProbabilities: Int = 0
   ) {
     self.prompt = prompt
     self.options = options
     self.adapter = adapter
+    self.constraint = constraint
     self.topLogProbabilities = topLogProbabilities
   }
 }

@@ -20,6 +20,11 @@ public final class Generator {
   /// The most tokens that the model sees: a prompt, and all of its answer but the last token.
   public let contextLength: Int
   public private(set) var totals = GeneratorTotals()
+  /// Told how long each operation takes, which slows steps down.
+  public var timer: StepTimer? {
+    get { runner.timer }
+    set { runner.timer = newValue }
+  }
 
   /// The model without named adapters.
   private let base: Decoder
@@ -29,8 +34,8 @@ public final class Generator {
   private let pool: PagePool
   private let runner: ModelRunner
   /// In the order in which they came.
-  private var waiting: [Sequence] = []
-  private var running: [Sequence] = []
+  private var waiting: [TokenSequence] = []
+  private var running: [TokenSequence] = []
   private var submitted = 0
   /// Whether the last step was a prompt's: answers go on between the pieces of prompts.
   private var wasPrompt = false
@@ -141,11 +146,11 @@ public final class Generator {
   /// Takes a request on; `deliver` is called from `step` for every token.
   func submit(
     _ request: GenerationRequest, onlyLogits: Bool = false,
-    deliver: @escaping (Result<Sequence.Delivery, SwiftletError>) -> Void
-  ) throws(SwiftletError) -> Sequence {
+    deliver: @escaping (Result<TokenSequence.Delivery, SwiftletError>) -> Void
+  ) throws(SwiftletError) -> TokenSequence {
     try facts.checks.check(request)
     submitted += 1
-    let sequence = Sequence(
+    let sequence = TokenSequence(
       request, number: submitted, adapter: try adapterNumber(request.adapter),
       AnswerText(request.options, tokenizer), onlyLogits: onlyLogits,
       deliver: deliver)
@@ -203,7 +208,7 @@ public final class Generator {
     removeFinished()
   }
 
-  private func take(_ sample: ModelRunner.Sample, for sequence: Sequence) {
+  private func take(_ sample: ModelRunner.Sample, for sequence: TokenSequence) {
     totals.newTokens += 1
     if sequence.onlyLogits {
       sequence.finish(logits: sample.logits ?? [])
@@ -215,13 +220,13 @@ public final class Generator {
   }
 
   private func removeFinished() {
-    func isOver(_ sequence: Sequence) -> Bool { sequence.isFinished || sequence.isCancelled }
+    func isOver(_ sequence: TokenSequence) -> Bool { sequence.isFinished || sequence.isCancelled }
     for sequence in running where isOver(sequence) { giveBack(sequence) }
     running.removeAll(where: isOver)
     waiting.removeAll(where: isOver)
   }
 
-  private func giveBack(_ sequence: Sequence) {
+  private func giveBack(_ sequence: TokenSequence) {
     pool.release(sequence.pages)
     sequence.lose()
   }
@@ -275,7 +280,7 @@ public final class Generator {
   /// so itself when it is the last.
   ///
   /// - Returns: whether it can go on now.
-  private func makeRoom(for sequence: Sequence, upTo count: Int) -> Bool {
+  private func makeRoom(for sequence: TokenSequence, upTo count: Int) -> Bool {
     while sequence.pages.count < pool.pages(for: count) {
       if let page = pool.take() {
         sequence.pages.append(page)
@@ -299,7 +304,7 @@ public final class Generator {
   }
 
   /// Tells the pool what the sequence's full pages hold.
-  private func remember(_ sequence: Sequence) {
+  private func remember(_ sequence: TokenSequence) {
     while (sequence.remembered + 1) * pool.pageSize <= sequence.computed {
       let index = sequence.remembered
       let tokens = sequence.tokens[index * pool.pageSize..<(index + 1) * pool.pageSize]
@@ -310,7 +315,7 @@ public final class Generator {
     }
   }
 
-  private func root(_ sequence: Sequence) -> Int { -Int(sequence.adapter) }
+  private func root(_ sequence: TokenSequence) -> Int { -Int(sequence.adapter) }
 }
 
 /// What a generator has done.

@@ -21,6 +21,13 @@ struct GeneratorChecks: Sendable {
     guard !options.stopStrings.contains("") else {
       throw SwiftletError(.invalidConfiguration, "a stop string is empty")
     }
+    if let constraint = request.constraint {
+      guard hasTokenizer && options.stopTokens == nil || options.stopTokens?.isEmpty == false else {
+        throw SwiftletError(.invalidConfiguration, "a constrained answer needs a token that ends it")
+      }
+      precondition(
+        constraint.vocabulary.maskWords == (vocabularySize + 31) / 32, "another model's vocabulary")
+    }
     guard options.stopStrings.isEmpty || hasTokenizer else {
       throw SwiftletError(.invalidConfiguration, "stop strings need a tokenizer")
     }

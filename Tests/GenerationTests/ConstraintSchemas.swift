@@ -61,7 +61,9 @@ enum ConstraintSchemas {
         ],
         [
           "type": "object",
-          "properties": ["kind": ["const": "square"], "side": ["type": "number", "minimum": 0.5, "maximum": 2]],
+          "properties": [
+            "kind": ["const": "square"], "side": ["type": "number", "minimum": 0.5, "maximum": 2],
+          ],
           "required": ["kind", "side"],
         ],
       ]
@@ -79,13 +81,16 @@ enum ConstraintSchemas {
 
   static let tuple: JSON = [
     "type": "array",
-    "prefixItems": [["type": "string"], ["type": "number", "minimum": -1, "maximum": 1], ["type": "boolean"]],
+    "prefixItems": [
+      ["type": "string"], ["type": "number", "minimum": -1, "maximum": 1], ["type": "boolean"],
+    ],
   ]
 
   static let numbers: JSON = [
     "type": "object",
     "properties": [
-      "p": ["type": "number", "minimum": 0, "maximum": 1], "q": ["type": "number", "exclusiveMaximum": -0.25],
+      "p": ["type": "number", "minimum": 0, "maximum": 1],
+      "q": ["type": "number", "exclusiveMaximum": -0.25],
       "r": ["type": "number", "exclusiveMinimum": 99.5, "exclusiveMaximum": 100.25], "s": ["type": "integer"],
       "t": ["type": "integer", "exclusiveMinimum": -3, "exclusiveMaximum": 3], "u": ["type": "number"],
       "v": ["type": "integer", "minimum": 98765, "maximum": 123_456],
@@ -119,7 +124,8 @@ enum ConstraintSchemas {
 
   /// Without `type`, and with members that only `required` names.
   static let defaults: JSON = [
-    "properties": ["a": ["minLength": 1]], "required": ["z", "a"], "additionalProperties": ["type": "integer"],
+    "properties": ["a": ["minLength": 1]], "required": ["z", "a"],
+    "additionalProperties": ["type": "integer"],
   ]
 
   static let nested: JSON = [

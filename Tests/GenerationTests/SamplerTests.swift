@@ -20,7 +20,7 @@ import Testing
     let seeds = Tensor(memory, offset: 4 * n * (V + SamplingColumn.count), rows: n, columns: 4, dtype: .i32)
     let out = Tensor(memory, offset: 4 * n * (V + SamplingColumn.count + 4), rows: 2, columns: n, dtype: .f32)
     let words = positions.map { position in
-      let sequence = Sequence(
+      let sequence = TokenSequence(
         GenerationRequest([0], GenerationOptions(sampling: options)), number: 1, adapter: 0,
         AnswerText(GenerationOptions(), nil)
       ) { _ in }
@@ -108,7 +108,7 @@ import Testing
   func edited(
     _ options: SamplingOptions, _ logits: [Float], prompt: [Int32], answer: [Int32] = []
   ) throws -> [Float] {
-    let sequence = Sequence(
+    let sequence = TokenSequence(
       GenerationRequest(prompt, GenerationOptions(sampling: options)), number: 1, adapter: 0,
       AnswerText(GenerationOptions(), nil)
     ) { _ in }

@@ -67,7 +67,8 @@ struct ScalarSet: Sendable, Equatable {
       for value in range.clamped(to: 0...0x7F) where range.contains(value) { ascii.insert(UInt8(value)) }
       // Scalars of one length: their bytes compare as they do. Between the third and the fourth are surrogates.
       for length in [0x80...0x7FF, 0x800...0xD7FF, 0xE000...0xFFFF, 0x10000...0x10FFFF]
-      as [ClosedRange<UInt32>] where range.overlaps(length) {
+        as [ClosedRange<UInt32>] where range.overlaps(length)
+      {
         let part = range.clamped(to: length)
         longer += Self.sequences(Self.encode(part.lowerBound), Self.encode(part.upperBound))
       }

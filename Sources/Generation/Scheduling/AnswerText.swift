@@ -3,7 +3,7 @@ import Text
 /// The text of an answer as its tokens come, and whether it ends.
 struct AnswerText {
   private let options: GenerationOptions
-  private let stopTokens: Set<Int32>
+  let stopTokens: Set<Int32>
   private var decoder: StreamingDecoder?
   private var stops: StopStrings
 

@@ -6,7 +6,7 @@ import Models
 final class ModelRunner {
   /// Rows of one sequence, which go through the model together.
   struct Work {
-    let sequence: Sequence
+    let sequence: TokenSequence
     /// Places of the rows' tokens in the sequence.
     let rows: Range<Int>
     /// Whether a token is sampled after the last.
@@ -26,6 +26,8 @@ final class ModelRunner {
   }
   let backend: any Backend
   let compute: DType
+  /// Told how long each operation takes; steps are not recorded then.
+  var timer: StepTimer?
   private let pool: PagePool
   private let rotary: RotaryTable
   private var plans: [StepShape: Plan] = [:]
@@ -92,7 +94,8 @@ final class ModelRunner {
       longest: pool.pages(for: longest) * pool.pageSize,
       samples: sampled.isEmpty ? 0 : isDecoding ? filled : sampled.count,
       keepsLogits: sampled.contains { $0.sequence.wantsLogits },
-      edits: edits == 0 ? 0 : StepShape.power(edits, least: 64))
+      edits: edits == 0 ? 0 : StepShape.power(edits, least: 64),
+      masks: sampled.contains { $0.sequence.request.constraint != nil })
   }
 
   private func prepare(
@@ -147,6 +150,11 @@ final class ModelRunner {
       let (numbers, seed) = sequence.samplingWords
       words.replace(numbers, at: layout.numbers.lowerBound + sample * numbers.count)
       words.replace(seed, at: layout.seeds.lowerBound + sample * seed.count)
+      if shape.masks {
+        let all = [UInt32](repeating: .max, count: layout.masks.count / shape.samples)
+        let mask = (sequence.mask ?? all).map { Int32(bitPattern: $0) }
+        words.replace(mask, at: layout.masks.lowerBound + sample * mask.count)
+      }
       sample += 1
     }
   }
@@ -185,8 +193,8 @@ final class ModelRunner {
   }
 
   private func start(_ shape: StepShape, _ layout: StepInputs.Layout, _ plan: Plan) throws(SwiftletError) {
-    if case .some(.some(let recording)) = recordings[shape] { return recording.start() }
-    let isRecurring = shape.queries == 1 && recordings[shape] != nil
+    if timer == nil, case .some(.some(let recording)) = recordings[shape] { return recording.start() }
+    let isRecurring = shape.queries == 1 && recordings[shape] != nil && timer == nil
     if isRecurring {
       let recording: (any Recording)?
       do {
@@ -202,7 +210,7 @@ final class ModelRunner {
   }
 
   private func run(_ shape: StepShape, _ layout: StepInputs.Layout, _ plan: Plan) {
-    Step.run(plan, in: arena, on: backend) { forward(shape, layout, $0) }
+    Step.run(plan, in: arena, on: backend, timer: timer) { forward(shape, layout, $0) }
   }
 
   // MARK: Outputs

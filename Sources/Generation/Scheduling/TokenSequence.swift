@@ -3,7 +3,7 @@ import Compute
 import Foundation
 
 /// A request on its way: its tokens, and the pages that hold their keys and values.
-final class Sequence {
+final class TokenSequence {
   let request: GenerationRequest
   /// Requests are numbered as they come.
   let number: Int
@@ -30,6 +30,7 @@ final class Sequence {
   private(set) var statistics = GenerationStatistics()
 
   private var text: AnswerText
+  private var constraint: OutputConstraint.State?
   /// How often the answer holds each token.
   private var counts: [Int32: Int] = [:]
   private let deliver: (Result<Delivery, SwiftletError>) -> Void
@@ -51,6 +52,7 @@ final class Sequence {
     self.onlyLogits = onlyLogits
     self.deliver = deliver
     tokens = request.prompt
+    constraint = request.constraint?.start()
     statistics.promptTokens = request.prompt.count
   }
 
@@ -77,6 +79,7 @@ final class Sequence {
     let (piece, reason) = text.append(
       id, count: statistics.newTokens, isContextFull: tokens.count > contextLength)
     isFinished = reason != nil
+    if !isFinished { constraint?.advance(id) }
     let alternatives = logits.map { TokenProbability.top(request.topLogProbabilities, of: $0) } ?? []
     deliver(
       .success(
@@ -130,6 +133,18 @@ final class Sequence {
       words += [Int32(row), token, penalty.word, Float(bias).word]
     }
     return words
+  }
+
+  /// Which tokens may come next, as `Step.maskLogits` takes it; nil for all.
+  var mask: [UInt32]? {
+    guard let constraint else { return nil }
+    var mask = constraint.allowed()
+    // The answer may end where its constraint is met, and nowhere else.
+    for token in text.stopTokens {
+      let bit: UInt32 = 1 << (UInt32(token) % 32)
+      if constraint.isComplete { mask[Int(token) / 32] |= bit } else { mask[Int(token) / 32] &= ~bit }
+    }
+    return mask
   }
 
   /// The row's `SamplingColumn`s, and its seed and position, as words.
