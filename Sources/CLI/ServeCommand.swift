@@ -17,7 +17,7 @@
     @Option(
       help: ArgumentHelp(
         "PEFT adapter folder, served beside the model under its name; several may be given.",
-        valueName: "[name=]folder")) var adapter: [String] = []
+        valueName: "[name=]folder")) var adapter: [AdapterSource] = []
     @Option(help: "What clients call the model; by default as --model does.") var servedModelName: String?
     @Option(help: "Chat template to use instead of the model's own: a file, or the template itself.")
     var chatTemplate: String?
@@ -25,31 +25,23 @@
 
     func execute() throws {
       let settings = try settings()
-      let adapters = adapter.map(AdapterArgument.init)
       let name = servedModelName ?? model.name
       var names: Set<String> = [name]
-      for adapter in adapters where !names.insert(adapter.name).inserted {
+      for source in adapter where !names.insert(source.name).inserted {
         throw SwiftletError(
-          .invalidConfiguration, "two models are called '\(adapter.name)'",
+          .invalidConfiguration, "two models are called '\(source.name)'",
           remedy: "Name adapters: --adapter NAME=FOLDER.")
       }
       var text = try LanguageModelText(model.name)
       if let chatTemplate { try text.useChatTemplate(chatTemplate) }
-      let engine = try engine(adapters)
+      let engine = try LanguageModel.engine(
+        model.name, device: place.device, precision: place.dtype, adapters: adapter,
+        settings: limits.generatorSettings)
       let server = APIServer(engine, ServedModel(name: name, text: text), settings)
       let banner = Banner(
-        name: name, adapters: adapters.map(\.name), engine: engine, settings: settings,
+        name: name, adapters: adapter.map(\.name), engine: engine, settings: settings,
         canChat: text.chatTemplate != nil)
       try waitFor { try await server.run { port in banner.show(port: port) } }
-    }
-
-    /// The generator belongs to the engine's thread, and is made there.
-    private func engine(_ adapters: [AdapterArgument]) throws -> Engine {
-      let (name, place, settings) = (model.name, place, try limits.settings())
-      return try Engine {
-        let model = try LanguageModel(name, backend: place.device.open())
-        return try model.generator(place.dtype, adapters: adapters, settings: settings)
-      }
     }
 
     private func settings() throws -> ServerSettings {
@@ -123,7 +115,7 @@
       }
     }
 
-    func settings() throws -> GeneratorSettings {
+    var generatorSettings: GeneratorSettings {
       GeneratorSettings(
         contextLength: maxModelLen?.value, maxSequences: maxNumSeqs.value, cacheBytes: kvCacheMemory?.bytes)
     }
