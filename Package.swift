@@ -92,7 +92,7 @@ let package = Package(
     .testTarget(
       name: "ServerTests",
       dependencies: [
-        "Server", "Generation", "Swiftlet", "TestSupport",
+        "Server", "CLI", "Generation", "Swiftlet", "TestSupport",
         .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Server"])),
         .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["Server"])),
       ]),
