@@ -46,8 +46,8 @@ import Testing
         for _ in 0..<60 {
           let allowed = state.allowedTokens
           let tried = (0..<Int32(vocabulary.size)).filter { token in
-            guard let bytes = vocabulary.tokens[Int(token)] else { return false }
-            return bytes.allSatisfy(constraint.follower(of: state))
+            let bytes = vocabulary.tokens[Int(token)]
+            return !bytes.isEmpty && bytes.allSatisfy(constraint.follower(of: state))
           }
           #expect(allowed == tried, "\(schema.text())")
           guard let token = allowed.randomElement(using: &noise), allowed == tried else { break }

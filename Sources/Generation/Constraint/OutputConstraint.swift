@@ -93,9 +93,8 @@ extension OutputConstraint {
     ///
     /// - Precondition: the token was allowed. Tokens that end the answer are the caller's and do not come here.
     public mutating func advance(_ token: Int32) {
-      guard let bytes = constraint.vocabulary.tokens[Int(token)] else {
-        preconditionFailure("token \(token) stands for no text")
-      }
+      let bytes = constraint.vocabulary.tokens[Int(token)]
+      precondition(!bytes.isEmpty, "token \(token) stands for no text")
       for byte in bytes {
         var reached: [PushdownMachine.Frame] = []
         for frame in frames { constraint.machine.step(frame, byte, &stacks, into: &reached) }
