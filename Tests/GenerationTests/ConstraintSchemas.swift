@@ -61,7 +61,9 @@ enum ConstraintSchemas {
         ],
         [
           "type": "object",
-          "properties": ["kind": ["const": "square"], "side": ["type": "number", "minimum": 0.5, "maximum": 2]],
+          "properties": [
+            "kind": ["const": "square"], "side": ["type": "number", "minimum": 0.5, "maximum": 2],
+          ],
           "required": ["kind", "side"],
         ],
       ]
@@ -79,13 +81,16 @@ enum ConstraintSchemas {
 
   static let tuple: JSON = [
     "type": "array",
-    "prefixItems": [["type": "string"], ["type": "number", "minimum": -1, "maximum": 1], ["type": "boolean"]],
+    "prefixItems": [
+      ["type": "string"], ["type": "number", "minimum": -1, "maximum": 1], ["type": "boolean"],
+    ],
   ]
 
   static let numbers: JSON = [
     "type": "object",
     "properties": [
-      "p": ["type": "number", "minimum": 0, "maximum": 1], "q": ["type": "number", "exclusiveMaximum": -0.25],
+      "p": ["type": "number", "minimum": 0, "maximum": 1],
+      "q": ["type": "number", "exclusiveMaximum": -0.25],
       "r": ["type": "number", "exclusiveMinimum": 99.5, "exclusiveMaximum": 100.25], "s": ["type": "integer"],
       "t": ["type": "integer", "exclusiveMinimum": -3, "exclusiveMaximum": 3], "u": ["type": "number"],
       "v": ["type": "integer", "minimum": 98765, "maximum": 123_456],
@@ -98,8 +103,10 @@ enum ConstraintSchemas {
   static let patterns: JSON = [
     "type": "object",
     "properties": [
-      "a": ["pattern": "^[A-Z]{2,3}-\\d+$"], "b": ["pattern": "^[^x]?(foo|bär)+$"], "c": ["pattern": "^[^a-z\"]*$"],
-      "d": ["pattern": "^(?:\\w+@\\w+\\.(com|org)|none)$", "maxLength": 12], "e": ["pattern": "^\\w{0,3}x[ \\t]y\\d?$"],
+      "a": ["pattern": "^[A-Z]{2,3}-\\d+$"], "b": ["pattern": "^[^x]?(foo|bär)+$"],
+      "c": ["pattern": "^[^a-z\"]*$"],
+      "d": ["pattern": "^(?:\\w+@\\w+\\.(com|org)|none)$", "maxLength": 12],
+      "e": ["pattern": "^\\w{0,3}x[ \\t]y\\d?$"],
       "f": ["pattern": "^[\\u3040-\\u309f日本]{1,4}$"], "g": ["pattern": "^\"\\\\.?\\n$|^t\\.$"],
       "h": ["pattern": "^[^x]{3}$", "minLength": 2], "i": ["pattern": "^ax?|^x?b$"],
     ],
@@ -119,7 +126,8 @@ enum ConstraintSchemas {
 
   /// Without `type`, and with members that only `required` names.
   static let defaults: JSON = [
-    "properties": ["a": ["minLength": 1]], "required": ["z", "a"], "additionalProperties": ["type": "integer"],
+    "properties": ["a": ["minLength": 1]], "required": ["z", "a"],
+    "additionalProperties": ["type": "integer"],
   ]
 
   static let nested: JSON = [

@@ -41,11 +41,16 @@ enum ConstraintVocabulary: String, CaseIterable, Sendable {
   static let crossingTokens: [[UInt8]] =
     (UInt8.min...UInt8.max).map { [$0] }
     + [
-      "{\"", "\":", "\": \"", "\",\"", "\", \"", "\"}", "\"]", "}}", "]}", "[[", "[]", "{}", "},{", "\n  ", ",\n    \"",
-      " true", "false", "null", "12", "00", "-1", "1.5", ".0", "e+", "a\\", "\\n", "\\u00", "u00e9", "\\\"", "d83d\\ude",
-      "name", "\"name\"", "name\":", "abc", "é", "日本", "日\"", "  ", " \"", "1,", "1}", "1]", "-0", "[1,2", "true}",
+      "{\"", "\":", "\": \"", "\",\"", "\", \"", "\"}", "\"]", "}}", "]}", "[[", "[]", "{}", "},{", "\n  ",
+      ",\n    \"",
+      " true", "false", "null", "12", "00", "-1", "1.5", ".0", "e+", "a\\", "\\n", "\\u00", "u00e9", "\\\"",
+      "d83d\\ude",
+      "name", "\"name\"", "name\":", "abc", "é", "日本", "日\"", "  ", " \"", "1,", "1}", "1]", "-0", "[1,2",
+      "true}",
       "2024-", "-02-", "@a.", "\"a\":{\"a\":", "]]]]", "\"}]}",
-    ].map { Array($0.utf8) } + [[0xE6, 0x97], [0xA5, 0x22], [0xF0, 0x9F], [0x9F, 0xA6, 0xA5], [0x22, 0xE6]]
+    ].map { Array($0.utf8) } + [
+      [0xE6, 0x97], [0xA5, 0x22], [0xF0, 0x9F], [0x9F, 0xA6, 0xA5], [0x22, 0xE6],
+    ]
 }
 
 extension OutputConstraint {
@@ -154,11 +159,14 @@ struct SchemaValidator {
     }
   }
 
-  private func holds(_ keyword: String, _ argument: JSON, _ schema: JSON.Object, _ members: JSON.Object) -> Bool {
+  private func holds(_ keyword: String, _ argument: JSON, _ schema: JSON.Object, _ members: JSON.Object)
+    -> Bool
+  {
     switch keyword {
     case "required": return argument.array?.allSatisfy { members[$0.string ?? ""] != nil } ?? false
     case "properties":
-      return argument.object?.allSatisfy { name, part in members[name].map { accepts($0, part) } ?? true } ?? false
+      return argument.object?.allSatisfy { name, part in members[name].map { accepts($0, part) } ?? true }
+        ?? false
     case "additionalProperties":
       return members.allSatisfy { name, value in
         schema["properties"]?[name] != nil || accepts(value, argument)

@@ -77,17 +77,15 @@ extension OutputConstraint {
   /// How far an answer has come. A value: copy it to try tokens out.
   public struct State: Sendable {
     private let constraint: OutputConstraint
-    private var frames: [PushdownMachine.Frame]
-    private var stacks = PushdownMachine.Stacks()
+    /// The tops of the stacks, and what lies below.
+    private(set) var frames: [PushdownMachine.Frame]
+    private(set) var stacks = PushdownMachine.Stacks()
     private static let maximumFrames = 64
 
     init(constraint: OutputConstraint, frames: [PushdownMachine.Frame]) {
       self.constraint = constraint
       self.frames = frames
     }
-
-    /// The stacks: their tops, and what lies below.
-    var configuration: ([PushdownMachine.Frame], PushdownMachine.Stacks) { (frames, stacks) }
 
     /// Takes the next token.
     ///

@@ -65,7 +65,8 @@ struct ScalarSet: Sendable, Equatable {
     for range in ranges {
       // Scalars of one length: their bytes compare as they do. Between the third and the fourth are surrogates.
       for length in [0...0x7F, 0x80...0x7FF, 0x800...0xD7FF, 0xE000...0xFFFF, 0x10000...0x10FFFF]
-      as [ClosedRange<UInt32>] where range.overlaps(length) {
+        as [ClosedRange<UInt32>] where range.overlaps(length)
+      {
         let part = range.clamped(to: length)
         ways.add(from: 0, Self.encode(part.lowerBound), Self.encode(part.upperBound))
       }

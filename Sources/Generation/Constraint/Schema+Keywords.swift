@@ -20,7 +20,8 @@ extension Schema {
 
   /// Keywords that ask nothing of a value.
   static let remarks: Set<String> = [
-    "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator", "$schema",
+    "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator",
+    "$schema",
     "$id", "$comment", "$defs", "definitions", "contentEncoding", "contentMediaType",
   ]
 

@@ -53,13 +53,16 @@ extension SchemaCompiler {
       throw part.error(.invalidConfiguration, "'$ref' must be a string")
     }
     guard reference == "#" || reference.hasPrefix("#/") else {
-      throw part.error(.unsupported, "'$ref' is '\(reference)'; it must point into the schema, as in #/$defs/name")
+      throw part.error(
+        .unsupported, "'$ref' is '\(reference)'; it must point into the schema, as in #/$defs/name")
     }
     var found = SchemaPart(json: root.json, place: reference)
     for step in reference.split(separator: "/").dropFirst() {
       let key = String(step).replacing("~1", with: "/").replacing("~0", with: "~")
       let index = Int(key)
-      let next = found.json.array.flatMap { list in index.flatMap { list.indices.contains($0) ? list[$0] : nil } }
+      let next = found.json.array.flatMap { list in
+        index.flatMap { list.indices.contains($0) ? list[$0] : nil }
+      }
       guard let json = found.json[key] ?? next else {
         throw part.error(.invalidConfiguration, "'$ref' is '\(reference)', which is not in the schema")
       }

@@ -18,7 +18,9 @@ extension SchemaCompiler {
         (none, .empty, next), (some, JSONSyntax.comma, next),
         (next, .sequence([JSONSyntax.literal(.string(name)), JSONSyntax.colon, value]), some + 3),
       ]
-      if !schema.required.contains(name) { graph.edges += [(none, .empty, none + 3), (some, .empty, some + 3)] }
+      if !schema.required.contains(name) {
+        graph.edges += [(none, .empty, none + 3), (some, .empty, some + 3)]
+      }
     }
     let (none, some) = (3 * members.count, 3 * members.count + 1)
     graph.accepting = [none, some]
@@ -36,7 +38,8 @@ extension SchemaCompiler {
   mutating func array(_ schema: Schema) throws(SwiftletError) -> ByteExpression {
     var graph = ByteExpression.Graph()
     // State i: i items are written.
-    let hasRest = schema.items != nil || schema.prefixItems.isEmpty || schema.minItems > schema.prefixItems.count
+    let hasRest =
+      schema.items != nil || schema.prefixItems.isEmpty || schema.minItems > schema.prefixItems.count
     let most = schema.maxItems ?? (hasRest ? nil : schema.prefixItems.count)
     let chain = most ?? max(schema.prefixItems.count, schema.minItems, 1)
     guard chain <= Self.maximumCount else {

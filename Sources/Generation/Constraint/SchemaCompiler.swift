@@ -88,7 +88,8 @@ struct SchemaCompiler {
     depth += 1
     defer { depth -= 1 }
     if depth > 8 {
-      throw SwiftletError(.unsupported, "JSON schema, \(rest.place): alternatives hold alternatives too deeply, or themselves")
+      throw SwiftletError(
+        .unsupported, "JSON schema, \(rest.place): alternatives hold alternatives too deeply, or themselves")
     }
     var options: [ByteExpression] = []
     for alternative in alternatives {
