@@ -112,7 +112,8 @@ struct ByteSize: ExpressibleByArgument {
 
 extension LogitComparison {
   fileprivate var summary: String {
-    "logits differ by \(String(format: "%.2g", largestDifference)) at most, relative; "
+    "logits differ by \(String(format: "%.2g", largestDifference)) at most, relative, "
+      + "and at half of the positions by \(String(format: "%.2g", medianDifference)) or less; "
       + "the most probable token is the same at \(agreeing) of \(positions) positions"
   }
 }
@@ -121,7 +122,9 @@ extension ExportReport {
   fileprivate func json(base: BaseWeights) -> JSON {
     [
       "path": .string(path), "bytes": .int(bytes), "base_weights": .string(base.rawValue),
-      "largest_difference": .double(comparison.largestDifference), "agreeing": .int(comparison.agreeing),
+      "largest_difference": .double(comparison.largestDifference),
+      "median_difference": .double(comparison.medianDifference),
+      "agreeing": .int(comparison.agreeing),
       "positions": .int(comparison.positions),
     ]
   }

@@ -38,11 +38,11 @@ extension LanguageModel {
         vocabulary: decoder.spec.vocabularySize)
     }
     let limit = format.tolerance
-    guard comparison.largestDifference <= limit else {
+    guard comparison.medianDifference <= limit else {
       throw SwiftletError(
         .mismatch,
-        "the logits of what was written differ by \(comparison.largestDifference) from the model's, relative; "
-          + "rounding explains \(limit) at most",
+        "the logits of what was written differ from the model's by \(comparison.medianDifference), relative, at half "
+          + "of the positions or more; rounding explains \(limit)",
         remedy: "Nothing was put in place. Please report this, with the model's name.")
     }
     return comparison
@@ -50,17 +50,18 @@ extension LanguageModel {
 }
 
 extension ExportFormat {
-  /// How far rounding the weights can move the logits of a position, relative: some times what it moves those of models
-  /// that were tried. Weights in a wrong place or order move them by about 1.
+  /// How far rounding the weights can move the logits of most positions, relative: some times what it moves those of
+  /// SmolLM2-135M, which has 0.004 in bfloat16, 0.03 in Q8_0 and 0.3 in Q4_0. Weights in a wrong place or order move
+  /// them by about 1.
   fileprivate var tolerance: Double {
     switch self {
     case .safetensors(.float32), .gguf(.f32): 1e-4
-    case .safetensors(.float16), .gguf(.f16): 0.01
-    case .safetensors(.bfloat16), .gguf(.bf16): 0.06
+    case .safetensors(.float16), .gguf(.f16): 0.005
+    case .safetensors(.bfloat16), .gguf(.bf16): 0.03
     case .gguf(.q8_0): 0.1
     case .gguf(.q6_K): 0.2
-    case .gguf(.q5_0), .gguf(.q5_1), .gguf(.q5_K_M): 0.35
-    case .bitsAndBytes, .gguf(.q4_0), .gguf(.q4_1), .gguf(.q4_K_M): 0.6
+    case .gguf(.q5_0), .gguf(.q5_1), .gguf(.q5_K_M): 0.5
+    case .bitsAndBytes, .gguf(.q4_0), .gguf(.q4_1), .gguf(.q4_K_M): 0.8
     }
   }
 }
