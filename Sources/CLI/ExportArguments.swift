@@ -56,15 +56,11 @@ struct ExportArguments: ParsableArguments {
     }
   }
 
-  /// "SmolLM2-135M-Instruct.Q4_1.gguf + runs/mine, base weights as in the file"
+  /// "SmolLM2-135M-Instruct.Q4_1.gguf + runs/mine, base weights: original"
   private func source(_ model: LanguageModel) -> String {
     let name = URL(fileURLWithPath: model.path).lastPathComponent
-    let weights =
-      switch model.weights {
-      case .file: "as in its file"
-      case let rounded: "rounded to \(rounded.rawValue)"
-      }
-    return name + (adapter.map { " + \($0)" } ?? "") + ", the base's weights \(weights)"
+    let weights = model.weights == .file ? "original, as stored" : "\(model.weights.rawValue)"
+    return name + (adapter.map { " + \($0)" } ?? "") + "; base weights: \(weights)"
   }
 
   /// Writes the model and prints what came of it.

@@ -120,7 +120,9 @@ struct GGUFWriterTests {
   @Test func mixesAsLlamaCppDoes() throws {
     var spec = try FamilyTests.Case("llama").model().spec
     spec.layers = 32
-    func format(_ type: GGUFType, _ name: TensorName, isHead: Bool = false, _ columns: Int = 4096) -> StorageFormat {
+    func format(_ type: GGUFType, _ name: TensorName, isHead: Bool = false, _ columns: Int = 4096)
+      -> StorageFormat
+    {
       type.format(of: name, isHead: isHead, columns: columns, in: spec)
     }
     let more = (0..<32).filter { format(.q4_K_M, .weight(.down, layer: $0)) == .q6_K }

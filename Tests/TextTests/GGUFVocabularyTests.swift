@@ -48,9 +48,12 @@ import Testing
     #expect(back.merges == vocabulary.merges && back.bosID == vocabulary.bosID)
     for text in family.texts + ["<|user|>a<|begin|> b"] {
       let ids = original.encode(text, addSpecialTokens: true)
-      #expect(again.encode(text, addSpecialTokens: true) == ids, "\(back.pre ?? ""): \(text.debugDescription)")
+      #expect(
+        again.encode(text, addSpecialTokens: true) == ids, "\(back.pre ?? ""): \(text.debugDescription)")
       // Qwen's own files compose characters, which llama.cpp does not.
-      if pre == "qwen2", !text.precomposedStringWithCanonicalMapping.utf8.elementsEqual(text.utf8) { continue }
+      if pre == "qwen2", !text.precomposedStringWithCanonicalMapping.utf8.elementsEqual(text.utf8) {
+        continue
+      }
       #expect(written.encode(text, addSpecialTokens: true) == ids, "\(text.debugDescription)")
       #expect(written.decode(ids).utf8.elementsEqual(original.decode(ids).utf8))
     }

@@ -30,6 +30,14 @@ extension Decoder {
     if case .weight(let path, let part) = site { self[keyPath: path].parts[part].weight.forgetFile() }
   }
 
+  /// Gives back the memory that reading mapped weights has cost, when they are not needed soon.
+  public func forgetFiles() {
+    embedding.forgetFile()
+    for (path, _) in linears {
+      for part in self[keyPath: path].parts { part.weight.forgetFile() }
+    }
+  }
+
   /// Rows as the model holds them, without what adapters add.
   private func values(of site: TensorSite, _ range: Range<Int>) throws(SwiftletError) -> [Float] {
     switch site {

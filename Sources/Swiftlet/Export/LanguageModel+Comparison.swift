@@ -30,12 +30,14 @@ extension LanguageModel {
       let sample = Array(tokens.prefix(min(Self.longest, contextLength)))
       if !sample.isEmpty { samples.append(sample) }
     }
+    // One model after the other, so that only one is in memory.
+    let expected = try samples.map { try decoder.logits(of: $0) }
+    decoder.forgetFiles()
     let written = try Decoder(file, on: backend)
     var comparison = LogitComparison()
-    for sample in samples {
+    for (sample, expected) in zip(samples, expected) {
       comparison.add(
-        try written.logits(of: sample), expected: try decoder.logits(of: sample),
-        vocabulary: decoder.spec.vocabularySize)
+        try written.logits(of: sample), expected: expected, vocabulary: decoder.spec.vocabularySize)
     }
     let limit = format.tolerance
     guard comparison.medianDifference <= limit else {
