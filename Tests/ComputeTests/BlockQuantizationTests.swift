@@ -18,7 +18,8 @@ struct BlockQuantizationTests {
     (.q6_K, "16a8bfb033134a82d0149b7f91a2353a8698f1eda18ee4d7d5b1ab4bd53a630a", 0.0141),
   ]
 
-  private let (rows, columns) = (24, 768)
+  private let rows = 24
+  private let columns = 768
 
   /// As in Fixtures/make_quantization.py: a hash of the index, in units that differ by 64.
   private var hashed: [Float] {

@@ -78,14 +78,22 @@ struct GGUFWriterTests {
   @Test(arguments: ["llama3_rope", "qwen2", "qwen3"])
   func writesAdaptersAlone(name: String) throws {
     let family = try FamilyTests.Case(name)
-    let adapter = try AdapterFolder(path: family.path + "/adapter")
     var model = try family.model()
     let base = folder.path + "/base.gguf"
     try model.saveGGUF(to: base, as: .f32, name: name, tokenizer: [])
-    _ = try model.addLoRA(adapter, on: cpu)
+    var configuration = LoRAConfiguration()
+    configuration.r = 4
+    configuration.usesRankStabilisedScale = true
+    configuration.rankPattern = ["v_proj": 3]
+    configuration.alphaPattern = ["down_proj": 5]
+    let parameters = try model.addLoRA(configuration, seed: 3, on: cpu)
+    var random = SplitMix(state: 9)
+    for index in parameters.entries.indices {
+      parameters.withValues(index) { for i in $0.indices { $0[i] += 0.1 * random.next() } }
+    }
     let (merged, lora) = (folder.path + "/merged.gguf", folder.path + "/lora.gguf")
     try model.saveGGUF(to: merged, as: .f32, name: name, tokenizer: [])
-    try model.saveLoRAGGUF(to: lora, as: .f32, name: name, configuration: adapter.configuration)
+    try model.saveLoRAGGUF(to: lora, as: .f32, name: name, configuration: configuration)
     let files = try (GGUFFile(path: base), GGUFFile(path: merged), GGUFFile(path: lora))
     #expect(files.2.metadata["general.type"]?.string == "adapter")
     #expect(files.2.metadata["adapter.type"]?.string == "lora")

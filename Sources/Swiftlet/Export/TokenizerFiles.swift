@@ -62,7 +62,7 @@ extension GGUFTokenizerMetadata {
     return GGUFVocabulary(
       model: model, pre: pre, tokens: tokens, scores: scores.isEmpty ? nil : scores,
       tokenTypes: tokenTypes.isEmpty ? nil : tokenTypes.map { Int32(truncatingIfNeeded: $0) },
-      merges: merges.isEmpty ? nil : merges, bosID: id(bosID), eosID: id(eosID), unkID: id(unknownID),
+      merges: merges, bosID: id(bosID), eosID: id(eosID), unkID: id(unknownID),
       padID: id(paddingID), eotID: id(eotID), addBOS: addBOS, addEOS: addEOS, addSpacePrefix: addSpacePrefix)
   }
 }
