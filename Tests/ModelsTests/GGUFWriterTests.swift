@@ -4,7 +4,7 @@ import Testing
 
 @testable import Models
 
-/// What we write as GGUF, read by our own reader. tests/Interop has llama.cpp read it too.
+/// What we write as GGUF, read by our own reader. Tests/Interop has llama.cpp read it too.
 struct GGUFWriterTests {
   private let cpu: CPU
   private let folder: TemporaryFolder
