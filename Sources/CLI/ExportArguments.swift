@@ -123,7 +123,8 @@ extension LogitComparison {
 extension ExportReport {
   fileprivate func json(base: BaseWeights) -> JSON {
     [
-      "path": .string(path), "bytes": .int(bytes), "base_weights": .string(base == .file ? "original" : base.rawValue),
+      "path": .string(path), "bytes": .int(bytes),
+      "base_weights": .string(base == .file ? "original" : base.rawValue),
       "largest_difference": .double(comparison.largestDifference),
       "median_difference": .double(comparison.medianDifference),
       "agreeing": .int(comparison.agreeing),
