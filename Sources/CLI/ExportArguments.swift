@@ -44,7 +44,13 @@ struct ExportArguments: ParsableArguments {
 
   private func weights(_ adapter: AdapterFolder?) throws -> BaseWeights {
     switch baseWeights {
-    case .original: return .file
+    case .original:
+      if !json, let trained = try? adapter?.trainedBaseWeights(), trained == .nf4 || trained == .int8 {
+        note(
+          "The adapter was trained on \(trained.rawValue) weights; --base-weights trained merges it into those."
+        )
+      }
+      return .file
     case .nf4: return .nf4
     case .int8: return .int8
     case .trained:
@@ -117,7 +123,8 @@ extension LogitComparison {
 extension ExportReport {
   fileprivate func json(base: BaseWeights) -> JSON {
     [
-      "path": .string(path), "bytes": .int(bytes), "base_weights": .string(base.rawValue),
+      "path": .string(path), "bytes": .int(bytes),
+      "base_weights": .string(base == .file ? "original" : base.rawValue),
       "largest_difference": .double(comparison.largestDifference),
       "median_difference": .double(comparison.medianDifference),
       "agreeing": .int(comparison.agreeing),

@@ -19,7 +19,7 @@ struct ExportCommandTests {
 
   @Test func merges() throws {
     let merge = try swiftlet(
-      "merge", "--model", "tiny", "--adapter", "adapter", "--output", "merged", "--max-shard-size", "0.02MB")
+      "merge", "--model", "tiny", "--adapter", "adapter", "--output", "merged", "--max-shard-size", "0.005MB")
     #expect(merge.status == 0, "\(merge.errors)")
     #expect(merge.output.contains("differ by") && merge.errors.contains("tiny + adapter"), "\(merge.output)")
     #expect(folder.has("merged/model.safetensors.index.json"))
@@ -38,8 +38,8 @@ struct ExportCommandTests {
     let gguf = try swiftlet(
       "export", "gguf", "--model", "tiny", "--output", "a.gguf", "--type", "q4_k_m", "--modelfile")
     #expect(gguf.status == 0 && folder.has("Modelfile"), "\(gguf.errors)")
-    #expect(
-      try swiftlet("tokenize", "--model", "a.gguf", "--file", "adapter/adapter_config.json").status == 0)
+    try folder.write("Hi", "t.txt")
+    #expect(try swiftlet("tokenize", "--model", "a.gguf", "--file", "t.txt").status == 0)
     let lora = try swiftlet(
       "export", "gguf", "--model", "tiny", "--adapter", "adapter", "--lora-only", "--output", "lora.gguf",
       "--json")

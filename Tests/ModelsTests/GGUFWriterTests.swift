@@ -4,7 +4,7 @@ import Testing
 
 @testable import Models
 
-/// What we write as GGUF, read by our own reader. tests/Interop has llama.cpp read it too.
+/// What we write as GGUF, read by our own reader. Tests/Interop has llama.cpp read it too.
 struct GGUFWriterTests {
   private let cpu: CPU
   private let folder: TemporaryFolder
@@ -54,12 +54,17 @@ struct GGUFWriterTests {
     #expect(try folder.files.isEmpty)
   }
 
-  /// Every family with its adapter: order of rows, biases, norms, rotary scaling, tied or trained heads.
+  /// Every family with its adapter, against what PEFT computes: order of rows, biases, norms, rotary scaling, tied or
+  /// trained heads, scales by pattern. As a folder too.
   @Test(arguments: FamilyTests.families)
   func keepsTheLogits(name: String) throws {
     let family = try FamilyTests.Case(name)
     var model = try family.model()
     _ = try model.addLoRA(AdapterFolder(path: family.path + "/adapter"), on: cpu)
+    let merged = folder.path + "/\(name)"
+    try model.save(to: merged, as: .float32, source: ModelFile(path: family.path))
+    let read = try Decoder(ModelFile(path: merged), on: cpu)
+    #expect(try relativeError(family.run(read).logits(), family.floats("adapter.logits")) < 1e-5)
     let path = folder.path + "/\(name).gguf"
     if name == "qwen2_window" {
       // Only some of its layers have a window, which GGUF cannot say.

@@ -115,6 +115,16 @@ struct ExportTests {
       TinyModel.write(to: folder, named: "other", settings: ["hidden_size": 32]), backend: cpu)
     try other.export(to: folder.path + "/wrong", as: .safetensors(.float32))
     #expect(code { _ = try model.compare(with: folder.path + "/wrong", .gguf(.q4_0)) } == .mismatch)
+    // The same shape, and logits as near as four bits leave those of a small model: its matrices are others.
+    let near = try LanguageModel(
+      TinyModel.write(to: folder, named: "near", settings: ["tie_word_embeddings": true]), backend: cpu)
+    try near.addLoRA(LoRAConfiguration())
+    let changed = try #require(near.parameters)
+    for index in changed.entries.indices where changed.entries[index].name.contains("q_proj") {
+      try changed.setValues(of: index, to: Array(repeating: 0.3, count: changed.entries[index].count))
+    }
+    try near.export(to: folder.path + "/changed", as: .gguf(.f32))
+    #expect(code { _ = try model.compare(with: folder.path + "/changed", .gguf(.q4_0)) } == .mismatch)
     // A broken adapter, of which the merged weights are no numbers.
     try model.addLoRA(LoRAConfiguration())
     let parameters = try #require(model.parameters)
@@ -122,7 +132,7 @@ struct ExportTests {
     for format in [ExportFormat.safetensors(.bfloat16), .gguf(.f16), .bitsAndBytes] {
       #expect(code { try model.export(to: folder.path + "/broken", as: format) } == .malformedFile)
     }
-    #expect(try names == ["other", "tiny", "wrong"])
+    #expect(try names == ["changed", "near", "other", "tiny", "wrong"])
   }
 
   // MARK: Adapters

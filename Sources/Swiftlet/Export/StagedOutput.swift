@@ -51,14 +51,16 @@ final class StagedOutput {
 
   /// Puts what was written in its place.
   func commit() throws(SwiftletError) {
-    let old = stage + ".old"
+    let (files, old) = (FileManager.default, stage + ".old")
     do {
       try Self.removeIfThere(old)
-      // A folder cannot be renamed over one that holds something.
-      if FileManager.default.fileExists(atPath: path) {
-        try FileManager.default.moveItem(atPath: path, toPath: old)
+      // A folder cannot be renamed over one that is there.
+      let replaces = files.fileExists(atPath: path)
+      if replaces { try files.moveItem(atPath: path, toPath: old) }
+      do { try files.moveItem(atPath: stage, toPath: path) } catch {
+        if replaces { try? files.moveItem(atPath: old, toPath: path) }
+        throw error
       }
-      try FileManager.default.moveItem(atPath: stage, toPath: path)
       isCommitted = true
       try Self.removeIfThere(old)
     } catch { throw Self.unwritable(path, error) }
