@@ -149,7 +149,8 @@
     let canChat: Bool
 
     func show(port: Int) {
-      let host = settings.host.contains(":") && !settings.host.hasPrefix("[") ? "[\(settings.host)]" : settings.host
+      let host =
+        settings.host.contains(":") && !settings.host.hasPrefix("[") ? "[\(settings.host)]" : settings.host
       let url = "http://\(["0.0.0.0", "[::]"].contains(host) ? "localhost" : host):\(port)"
       let load = engine.statistics.load
       note("Serving \(name) at \(url)")
@@ -158,9 +159,11 @@
       note("  KV memory  \(load.pages) pages of \(load.pageSize) tokens")
       if canChat { note("  chat page  \(url)/") }
       let key = settings.apiKeys.isEmpty ? "" : " -H 'Authorization: Bearer KEY'"
-      let prompt: JSON = canChat ? ["messages": [["role": "user", "content": "Hello"]]] : ["prompt": "Once upon a time"]
+      let prompt: JSON =
+        canChat ? ["messages": [["role": "user", "content": "Hello"]]] : ["prompt": "Once upon a time"]
       let path = canChat ? "chat/completions" : "completions"
-      note("  try        curl \(url)/v1/\(path)\(key) -H 'Content-Type: application/json' -d '\(prompt.text())'")
+      note(
+        "  try        curl \(url)/v1/\(path)\(key) -H 'Content-Type: application/json' -d '\(prompt.text())'")
       note("Ctrl-C stops it.")
     }
   }

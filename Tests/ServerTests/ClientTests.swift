@@ -29,7 +29,8 @@
     func openAIsClientIsContent() throws {
       let folder = try TemporaryFolder()
       let model = try TinyModel.write(to: folder)
-      let server = try Served(["--model", model, "--served-model-name", "tiny", "--api-key", "secret"], in: folder)
+      let server = try Served(
+        ["--model", model, "--served-model-name", "tiny", "--api-key", "secret"], in: folder)
       defer { server.process.terminate() }
       let script = URL(filePath: #filePath).deletingLastPathComponent()
         .appending(path: "../Server/openai_client.py").path

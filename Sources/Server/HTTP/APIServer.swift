@@ -16,7 +16,9 @@
     private let service: ModelService
     private let settings: ServerSettings
 
-    public init(_ engine: any ServingEngine, _ model: ServedModel, _ settings: ServerSettings = ServerSettings()) {
+    public init(
+      _ engine: any ServingEngine, _ model: ServedModel, _ settings: ServerSettings = ServerSettings()
+    ) {
       service = ModelService(engine, model, settings)
       self.settings = settings
     }
@@ -26,11 +28,13 @@
     ///
     /// - Parameter onStart: called with the port when the server listens.
     /// - Throws: `.unavailable` when it cannot listen.
-    public func run(onStart: @escaping @Sendable (_ port: Int) -> Void = { _ in }) async throws(SwiftletError) {
+    public func run(onStart: @escaping @Sendable (_ port: Int) -> Void = { _ in }) async throws(SwiftletError)
+    {
       var logger = Logger(label: "swiftlet") { StreamLogHandler.standardError(label: $0) }
       logger.logLevel = .error
       var configuration = ServiceGroupConfiguration(
-        services: [application(logger, onStart)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        services: [application(logger, onStart)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger
+      )
       configuration.maximumGracefulShutdownDuration = settings.shutdownTimeout
       do {
         try await ServiceGroup(configuration: configuration).run()
