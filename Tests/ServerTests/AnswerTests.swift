@@ -96,8 +96,8 @@
         let expected: JSON = [
           "token": "Q", "logprob": -0.5, "bytes": [81],
           "top_logprobs": [
-            ["token": .string(server.token(65)), "logprob": -1, "bytes": .array(server.bytes(65))],
-            ["token": .string(server.token(66)), "logprob": -2, "bytes": .array(server.bytes(66))],
+            ["token": .string(server.token(65)), "logprob": -1.0, "bytes": .array(server.bytes(65))],
+            ["token": .string(server.token(66)), "logprob": -2.0, "bytes": .array(server.bytes(66))],
           ],
         ]
         let wanted = chat(["logprobs": true, "top_logprobs": 2])
@@ -110,7 +110,7 @@
         #expect(
           choice?["logprobs"] == [
             "tokens": ["Q"], "token_logprobs": [-0.5],
-            "top_logprobs": [.object([server.token(65): -1])], "text_offset": [0],
+            "top_logprobs": [.object([server.token(65): -1.0])], "text_offset": [0],
           ])
       }
     }
@@ -167,8 +167,8 @@
           ["type": "json_schema", "json_schema": ["name": "x", "schema": ["type": "object"]]],
         ]
         for format in formats {
-          #expect(
-            try await server.post("/v1/chat/completions", chat(["response_format": format])).status == 200)
+          let reply = try await server.post("/v1/chat/completions", chat(["response_format": format]))
+          #expect(reply.status == 200)
         }
         #expect(server.engine.requests.map { $0.constraint != nil } == [false, true, true])
       }

@@ -36,6 +36,7 @@
         .appending(path: "../Server/openai_client.py").path
       let (status, output) = try Python.run([script, server.url, "secret"])
       #expect(status == 0, "\(output)")
+      print(output, terminator: "")
     }
 
     /// A signal ends the server, but not the answer that it is giving.

@@ -55,8 +55,8 @@
     @Test func keepsOtherOriginsOut() async throws {
       let origin = ["Origin": "https://page.example"]
       try await LocalServer.run { server in
-        #expect(
-          try await server.get("/v1/models", headers: origin).headers["access-control-allow-origin"] == nil)
+        let reply = try await server.get("/v1/models", headers: origin)
+        #expect(reply.headers["access-control-allow-origin"] == nil)
       }
       try await LocalServer.run(settings: { $0.allowedOrigins = ["https://page.example"] }) { server in
         let reply = try await server.get("/v1/models", headers: origin)
@@ -110,15 +110,17 @@
     fileprivate func hangUp(after request: String) async throws {
       // An empty line before a request is ignored: what follows it is answered, and nothing is awaited here.
       let task = Task { try await exchange(request) { _ in true } }
-      while engine.statistics.running == 0 { try await Task.sleep(for: .milliseconds(5)) }
+      while engine.statistics.load.running == 0 { try await Task.sleep(for: .milliseconds(5)) }
       task.cancel()
       _ = try? await task.value
     }
 
     /// Waits until no answer is held, for some seconds.
     func becomesIdle() async throws {
-      for _ in 0..<400 where engine.statistics.running > 0 { try await Task.sleep(for: .milliseconds(10)) }
-      #expect(engine.statistics.running == 0)
+      for _ in 0..<400 where engine.statistics.load.running > 0 {
+        try await Task.sleep(for: .milliseconds(10))
+      }
+      #expect(engine.statistics.load.running == 0)
     }
   }
 #endif

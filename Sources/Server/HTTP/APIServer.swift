@@ -36,8 +36,15 @@
         services: [application(logger, onStart)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger
       )
       configuration.maximumGracefulShutdownDuration = settings.shutdownTimeout
+      let group = ServiceGroup(configuration: configuration)
+      // A task of its own is not cancelled with this one, but told to stop.
+      let running = Task { try await group.run() }
       do {
-        try await ServiceGroup(configuration: configuration).run()
+        try await withTaskCancellationHandler {
+          try await running.value
+        } onCancel: {
+          Task { await group.triggerGracefulShutdown() }
+        }
       } catch is CancellationError {
         // Told to stop.
       } catch {
