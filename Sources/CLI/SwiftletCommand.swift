@@ -10,7 +10,9 @@ struct SwiftletCommand: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       TrainCommand.self, EvaluateCommand.self, GenerateCommand.self, ChatCommand.self, PlanCommand.self,
-      DatasetCommand.self, KeysCommand.self, TokenizeCommand.self, RenderCommand.self, DoctorCommand.self,
+      MergeCommand.self,
+      ExportCommand.self, DatasetCommand.self, KeysCommand.self, TokenizeCommand.self, RenderCommand.self,
+      DoctorCommand.self,
       SelfTestCommand.self, BenchCommand.self,
     ] + serving)
 

@@ -89,7 +89,7 @@ public final class Generator {
       throw SwiftletError(.invalidConfiguration, "there is an adapter '\(name)' already")
     }
     let adapter = try NamedAdapter(folder, name: name, number: nextAdapter, for: base)
-    runner.model = try base.adapted(by: adapters + [adapter], compute: runner.compute)
+    runner.model = try base.adapted(by: adapters + [adapter])
     adapters.append(adapter)
     nextAdapter += 1
   }
@@ -103,7 +103,7 @@ public final class Generator {
         remedy: "Try again when they have ended.")
     }
     let others = adapters.filter { $0.number != number }
-    runner.model = try base.adapted(by: others, compute: runner.compute)
+    runner.model = try base.adapted(by: others)
     adapters = others
   }
 

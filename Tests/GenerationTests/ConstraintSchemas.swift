@@ -103,10 +103,12 @@ enum ConstraintSchemas {
   static let patterns: JSON = [
     "type": "object",
     "properties": [
-      "a": ["pattern": "^[A-Z]{2,3}-\\d+$"], "b": ["pattern": "(foo|bär)+$"], "c": ["pattern": "^[^a-z\"]*$"],
-      "d": ["pattern": "^(?:\\w+@\\w+\\.(com|org)|none)$", "maxLength": 12], "e": ["pattern": "x\\sy"],
+      "a": ["pattern": "^[A-Z]{2,3}-\\d+$"], "b": ["pattern": "^[^x]?(foo|bär)+$"],
+      "c": ["pattern": "^[^a-z\"]*$"],
+      "d": ["pattern": "^(?:\\w+@\\w+\\.(com|org)|none)$", "maxLength": 12],
+      "e": ["pattern": "^\\w{0,3}x[ \\t]y\\d?$"],
       "f": ["pattern": "^[\\u3040-\\u309f日本]{1,4}$"], "g": ["pattern": "^\"\\\\.?\\n$|^t\\.$"],
-      "h": ["pattern": "^.{3}$", "minLength": 2], "i": ["pattern": "^a|b$"],
+      "h": ["pattern": "^[^x]{3}$", "minLength": 2], "i": ["pattern": "^ax?|^x?b$"],
     ],
     "required": ["a", "b", "c", "d", "e", "f", "g", "h", "i"],
   ]

@@ -22,7 +22,18 @@ enum ConstraintVocabulary: String, CaseIterable, Sendable {
       let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .appending(path: "TextTests/Fixtures/tokenizer_\(rawValue).json")
       let fixture = try JSON(parsing: Array(Data(contentsOf: file)))
-      let tokenizer = try Tokenizer(tokenizerJSON: try #require(fixture["tokenizer"]))
+      var json = try #require(fixture["tokenizer"]?.object)
+      // Vocabulary and merges are shared by all variants.
+      let variant = self == .byteLevel ? "qwen2" : "llama2"
+      for (key, change) in try #require(fixture["variants"]?[variant]?["changes"]?.object) {
+        if key == "model", var model = json["model"]?.object, let changes = change.object {
+          model.merge(changes)
+          json["model"] = .object(model)
+        } else {
+          json[key] = change
+        }
+      }
+      let tokenizer = try Tokenizer(tokenizerJSON: .object(json))
       return TokenVocabulary(tokenizer, size: tokenizer.vocabularySize)
     }
   }
@@ -63,17 +74,17 @@ extension OutputConstraint {
       let allowed = state.allowedTokens
       if allowed.isEmpty { return state.isComplete ? text : nil }
       // Texts end sooner with the tokens that close something.
-      let closing = allowed.filter { Self.closing.contains(vocabulary.tokens[Int($0)] ?? []) }
+      let closing = allowed.filter { Self.closing.contains(vocabulary.tokens[Int($0)]) }
       let choices = isLong && !closing.isEmpty ? closing : allowed
       let token = choices[Int.random(in: 0..<choices.count, using: &noise)]
       state.advance(token)
-      text += vocabulary.tokens[Int(token)] ?? []
+      text += vocabulary.tokens[Int(token)]
     }
     Issue.record("the text does not end: \(String(decoding: text, as: UTF8.self).suffix(200))")
     return nil
   }
 
-  private static let closing: Set<[UInt8]> = Set(["\"", "}", "]", "0", ",", ":"].map { Array($0.utf8) })
+  private static let closing: Set<[UInt8]> = Set(["\"", "}", "]", "\"}", "\"]"].map { Array($0.utf8) })
 }
 
 extension OutputConstraint.State {

@@ -12,23 +12,20 @@ import Testing
     var noise = SplitMix(state: 11)
     for schema in ConstraintSchemas.all {
       let constraint = try OutputConstraint(jsonSchema: schema, vocabulary: vocabulary)
-      for _ in 0..<30 {
-        guard let bytes = constraint.draw(&noise) else {
-          Issue.record("nothing was allowed before the end: \(schema.text())")
-          break
-        }
-        try check(bytes, schema)
-      }
+      for _ in 0..<30 { try Self.checkDraw(constraint, schema, &noise) }
     }
   }
 
-  private func check(_ bytes: [UInt8], _ schema: JSON) throws {
+  static func checkDraw(
+    _ constraint: OutputConstraint, _ schema: JSON, _ noise: inout some RandomNumberGenerator
+  ) throws {
+    let bytes = try #require(constraint.draw(&noise), "nothing was allowed before the end: \(schema.text())")
     let text = String(decoding: bytes, as: UTF8.self)
     #expect(Array(text.utf8) == bytes, "not UTF-8: \(text.debugDescription)")
     do {
       let value = try JSON(parsing: bytes)
-      #expect(
-        SchemaValidator(root: schema).accepts(value), "\(text.debugDescription) is not \(schema.text())")
+      let isValid = SchemaValidator(root: schema).accepts(value)
+      #expect(isValid, "\(text.debugDescription) is not \(schema.text())")
     } catch {
       // What the automaton cannot see (OutputConstraint).
       #expect(error.message.contains("stands twice"), "\(error) in \(text.debugDescription)")
@@ -46,8 +43,8 @@ import Testing
         for _ in 0..<60 {
           let allowed = state.allowedTokens
           let tried = (0..<Int32(vocabulary.size)).filter { token in
-            guard let bytes = vocabulary.tokens[Int(token)] else { return false }
-            return bytes.allSatisfy(constraint.follower(of: state))
+            let bytes = vocabulary.tokens[Int(token)]
+            return !bytes.isEmpty && bytes.allSatisfy(constraint.follower(of: state))
           }
           #expect(allowed == tried, "\(schema.text())")
           guard let token = allowed.randomElement(using: &noise), allowed == tried else { break }
@@ -113,7 +110,7 @@ import Testing
 extension OutputConstraint {
   /// Takes bytes one by one by the machine alone, without masks or what is known of them.
   fileprivate func follower(of state: State) -> (UInt8) -> Bool {
-    var (frames, stacks) = state.configuration
+    var (frames, stacks) = (state.frames, state.stacks)
     return { byte in
       var reached: [PushdownMachine.Frame] = []
       for frame in frames { self.machine.step(frame, byte, &stacks, into: &reached) }

@@ -16,7 +16,7 @@ extension CPU {
   public func servesFewRows(_ layer: LinearExpansion, rows: Int) -> Bool { false }
 
   public func workspaceBytes(_ layer: FewRows) -> Int {
-    let products = layer.products(into: layer.out.columns(0..<0))
+    let products = layer.products(into: layer.unactivated(at: 0))
     return layer.unactivatedBytes + (products.map { workspaceBytes($0) }.max() ?? 0)
   }
 
@@ -26,9 +26,7 @@ extension CPU {
       return
     }
     let width = layer.out.columns
-    let y = Tensor(
-      address: workspace.address, rows: layer.x.rows, columns: 2 * width, stride: 2 * width,
-      dtype: layer.out.dtype, slot: nil)
+    let y = layer.unactivated(at: workspace.address)
     let rest = workspace.columns(layer.unactivatedBytes..<workspace.columns)
     for product in layer.products(into: y) { run(product, workspace: rest) }
     gatedActivation(
@@ -114,6 +112,13 @@ extension CPU {
 }
 
 extension FewRows {
+  /// The layers' outputs.
+  fileprivate func unactivated(at address: UInt) -> Tensor {
+    Tensor(
+      address: address, rows: x.rows, columns: layer.outputs, stride: layer.outputs, dtype: out.dtype,
+      slot: nil)
+  }
+
   /// Bytes of the layers' outputs, when an activation follows.
   fileprivate var unactivatedBytes: Int {
     activation == nil ? 0 : (x.rows * layer.outputs * out.dtype.size + 63) / 64 * 64
@@ -129,7 +134,7 @@ extension FewRows {
         terms.append(
           MatrixProduct.Term(left: h.columns(up.columns), right: .rowsOf(up.weight), scale: up.scale))
       }
-      let columns = y.columns == 0 ? 0..<0 : first..<first + part.weight.rows
+      let columns = first..<first + part.weight.rows
       return MatrixProduct(
         terms: terms, leftTransposed: false, alpha: 1, bias: bias, addend: addend?.columns(columns),
         out: y.columns(columns), outTransposed: false)

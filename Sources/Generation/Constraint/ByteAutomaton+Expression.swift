@@ -2,12 +2,12 @@ import Basics
 
 extension ByteAutomaton {
   /// More would take too long to make for a request.
-  static let maximumStates = 40_000
+  static let maximumStates = 50_000
   /// Members of all states together, for the same reason.
-  private static let maximumMembers = 4_000_000
+  fileprivate static let maximumMembers = 1_000_000
 
   static let tooLarge = SwiftletError(
-    .unsupported, "The JSON schema needs an automaton of more than \(maximumStates) states",
+    .unsupported, "The JSON schema needs an automaton of too many states",
     remedy: "Lower its largest maxLength, minLength, maxItems or minItems, or simplify its patterns.")
 
   /// The automaton of an expression (Thompson's construction, then Rabin and Scott's).
@@ -34,30 +34,16 @@ extension ByteAutomaton {
       return Int32(sets.count - 1)
     }
     var states: [State] = []
-    _ = number(closures.of([start]))
+    _ = number(try closures.of([start]))
     while states.count < sets.count {
-      if sets.count > Self.maximumStates || max(members, closures.members) > Self.maximumMembers {
-        throw Self.tooLarge
-      }
+      if sets.count > Self.maximumStates || members > Self.maximumMembers { throw Self.tooLarge }
       let set = sets[states.count]
-      var targets = [[Int32]](repeating: [], count: parts.classes.count)
-      var returns: [(rule: Int, targets: [Int32])] = []
-      for member in set {
-        for edge in parts.edges[Int(member)] {
-          switch edge.label {
-          case .classes(let columns): for column in columns { targets[Int(column)].append(edge.to) }
-          case .rule(let rule):
-            if let known = returns.firstIndex(where: { $0.rule == rule }) {
-              returns[known].targets.append(edge.to)
-            } else {
-              returns.append((rule, [edge.to]))
-            }
-          }
-        }
-      }
+      let ways = parts.ways(from: set)
       var state = State(next: [], isAccepting: set.contains(end))
-      for target in targets { state.next.append(target.isEmpty ? -1 : number(closures.of(target))) }
-      for call in returns { state.calls.append((call.rule, number(closures.of(call.targets)))) }
+      var reached: [Int32] = []
+      for targets in ways.targets { reached.append(targets.isEmpty ? -1 : number(try closures.of(targets))) }
+      state.next = ways.columns.map { reached[$0] }
+      for call in ways.calls { state.calls.append((call.rule, number(try closures.of(call.targets)))) }
       states.append(state)
     }
     self.init(states: states)
@@ -69,8 +55,8 @@ extension ByteAutomaton {
 private struct Closures {
   private let parts: Nondeterministic
   private let end: Int32
-  /// Of all that are known.
-  private(set) var members = 0
+  /// Looked at in all.
+  private var members = 0
   private var known: [Int32: [Int32]] = [:]
   private var knownSets: [[Int32]: [Int32]] = [:]
 
@@ -79,14 +65,16 @@ private struct Closures {
     self.end = end
   }
 
-  mutating func of(_ states: [Int32]) -> [Int32] {
+  mutating func of(_ states: [Int32]) throws(SwiftletError) -> [Int32] {
     if let set = knownSets[states] { return set }
-    let set = Set(states.flatMap { of($0) }).sorted()
+    var all: Set<Int32> = []
+    for state in states { all.formUnion(try of(state)) }
+    let set = all.sorted()
     knownSets[states] = set
     return set
   }
 
-  private mutating func of(_ state: Int32) -> [Int32] {
+  private mutating func of(_ state: Int32) throws(SwiftletError) -> [Int32] {
     if let set = known[state] { return set }
     var reached: Set<Int32> = [state]
     var open = [state]
@@ -96,6 +84,7 @@ private struct Closures {
     let set = reached.filter { $0 == end || !parts.edges[Int($0)].isEmpty }.sorted()
     known[state] = set
     members += reached.count
+    if members > ByteAutomaton.maximumMembers { throw ByteAutomaton.tooLarge }
     return set
   }
 }
@@ -151,6 +140,34 @@ private struct Nondeterministic {
     }
   }
 
+  /// Where bytes and rules lead from a set of states. Columns that lead to the same states share a place in `targets`.
+  func ways(
+    from set: [Int32]
+  ) -> (columns: [Int], targets: [[Int32]], calls: [(rule: Int, targets: [Int32])]) {
+    var byColumn = [[Int32]](repeating: [], count: classes.count)
+    var calls: [(rule: Int, targets: [Int32])] = []
+    for member in set {
+      for edge in edges[Int(member)] {
+        switch edge.label {
+        case .classes(let columns): for column in columns { byColumn[Int(column)].append(edge.to) }
+        case .rule(let rule):
+          if let known = calls.firstIndex(where: { $0.rule == rule }) {
+            calls[known].targets.append(edge.to)
+          } else {
+            calls.append((rule, [edge.to]))
+          }
+        }
+      }
+    }
+    var targets: [[Int32]] = []
+    let columns = byColumn.map { reached in
+      if let known = targets.firstIndex(of: reached) { return known }
+      targets.append(reached)
+      return targets.count - 1
+    }
+    return (columns, targets, calls)
+  }
+
   private mutating func addRepeated(
     _ body: ByteExpression, _ min: Int, _ max: Int?, _ start: Int32, _ end: Int32
   ) throws(SwiftletError) {
@@ -186,7 +203,7 @@ private struct Nondeterministic {
   ) throws(SwiftletError) -> ByteAutomaton {
     let first = try ByteAutomaton(first, classes)
     let second = try ByteAutomaton(second, classes)
-    return ByteAutomaton(first, whereSecond: accepts, second)
+    return try ByteAutomaton(first, whereSecond: accepts, second)
   }
 
   private mutating func add(_ automaton: ByteAutomaton, _ start: Int32, _ end: Int32) {

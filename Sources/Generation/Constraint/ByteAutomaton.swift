@@ -1,3 +1,5 @@
+import Basics
+
 /// A deterministic automaton for one rule: bytes and calls of rules lead from state to state. State 0 is the start.
 struct ByteAutomaton: Sendable {
   struct State: Sendable {
@@ -13,7 +15,9 @@ struct ByteAutomaton: Sendable {
   /// What `first` accepts and `second` accepts too (`true`) or does not (`false`).
   ///
   /// - Precondition: neither calls rules.
-  init(_ first: ByteAutomaton, whereSecond accepts: Bool, _ second: ByteAutomaton) {
+  init(
+    _ first: ByteAutomaton, whereSecond accepts: Bool, _ second: ByteAutomaton
+  ) throws(SwiftletError) {
     // -1 is the state of a text of which the second accepts no continuation.
     struct Pair: Hashable {
       let first: Int32
@@ -23,6 +27,7 @@ struct ByteAutomaton: Sendable {
     var pairs = [Pair(first: 0, second: 0)]
     var at = 0
     while at < pairs.count {
+      if pairs.count > Self.maximumStates { throw Self.tooLarge }
       let pair = pairs[at]
       at += 1
       let left = first.states[Int(pair.first)]

@@ -77,8 +77,9 @@ extension OutputConstraint {
   /// How far an answer has come. A value: copy it to try tokens out.
   public struct State: Sendable {
     private let constraint: OutputConstraint
-    private var frames: [PushdownMachine.Frame]
-    private var stacks = PushdownMachine.Stacks()
+    /// The tops of the stacks, and what lies below.
+    private(set) var frames: [PushdownMachine.Frame]
+    private(set) var stacks = PushdownMachine.Stacks()
     private static let maximumFrames = 64
 
     init(constraint: OutputConstraint, frames: [PushdownMachine.Frame]) {
@@ -86,16 +87,12 @@ extension OutputConstraint {
       self.frames = frames
     }
 
-    /// The stacks: their tops, and what lies below.
-    var configuration: ([PushdownMachine.Frame], PushdownMachine.Stacks) { (frames, stacks) }
-
     /// Takes the next token.
     ///
     /// - Precondition: the token was allowed. Tokens that end the answer are the caller's and do not come here.
     public mutating func advance(_ token: Int32) {
-      guard let bytes = constraint.vocabulary.tokens[Int(token)] else {
-        preconditionFailure("token \(token) stands for no text")
-      }
+      let bytes = constraint.vocabulary.tokens[Int(token)]
+      precondition(!bytes.isEmpty, "token \(token) stands for no text")
       for byte in bytes {
         var reached: [PushdownMachine.Frame] = []
         for frame in frames { constraint.machine.step(frame, byte, &stacks, into: &reached) }

@@ -61,47 +61,64 @@ struct ScalarSet: Sendable, Equatable {
 
   /// One scalar of the set in UTF-8 (RFC 3629 section 4).
   var utf8: ByteExpression {
-    var ascii = ByteSet([])
-    var longer: [ByteExpression] = []
+    var ways = UTF8Ways()
     for range in ranges {
-      for value in range.clamped(to: 0...0x7F) where range.contains(value) { ascii.insert(UInt8(value)) }
       // Scalars of one length: their bytes compare as they do. Between the third and the fourth are surrogates.
-      for length in [0x80...0x7FF, 0x800...0xD7FF, 0xE000...0xFFFF, 0x10000...0x10FFFF]
+      for length in [0...0x7F, 0x80...0x7FF, 0x800...0xD7FF, 0xE000...0xFFFF, 0x10000...0x10FFFF]
         as [ClosedRange<UInt32>] where range.overlaps(length)
       {
         let part = range.clamped(to: length)
-        longer += Self.sequences(Self.encode(part.lowerBound), Self.encode(part.upperBound))
+        ways.add(from: 0, Self.encode(part.lowerBound), Self.encode(part.upperBound))
       }
     }
-    return .choice((ascii.isEmpty ? [] : [.byte(ascii)]) + longer)
-  }
-
-  /// The byte strings from `first` to `last`, two encodings of one length.
-  private static func sequences(_ first: ArraySlice<UInt8>, _ last: ArraySlice<UInt8>) -> [ByteExpression] {
-    guard var low = first.first, var high = last.first else { return [.empty] }
-    let (lowRest, highRest) = (first.dropFirst(), last.dropFirst())
-    if low == high {
-      return [.sequence([.range(low...low), .choice(sequences(lowRest, highRest))])]
-    }
-    let least = lowRest.map { _ in 0x80 as UInt8 }[...]
-    let greatest = lowRest.map { _ in 0xBF as UInt8 }[...]
-    var parts: [ByteExpression] = []
-    if !lowRest.elementsEqual(least) {
-      parts.append(.sequence([.range(low...low), .choice(sequences(lowRest, greatest))]))
-      low += 1
-    }
-    if !highRest.elementsEqual(greatest) {
-      parts.append(.sequence([.range(high...high), .choice(sequences(least, highRest))]))
-      high -= 1
-    }
-    if low <= high {
-      let continuation = ByteExpression.range(0x80...0xBF)
-      parts.append(.sequence([.range(low...high)] + lowRest.map { _ in continuation }))
-    }
-    return parts
+    return .graph(ways.graph)
   }
 
   private static func encode(_ value: UInt32) -> ArraySlice<UInt8> {
     Array(String(UnicodeScalar(value) ?? "\u{FFFD}").utf8)[...]
+  }
+}
+
+/// The bytes of ranges of scalars. State 0 is the start, state 1 the end; in state 1 + n any n bytes that continue a
+/// character are left, so that ranges share their ends.
+private struct UTF8Ways {
+  private(set) var graph: ByteExpression.Graph
+  private var stateCount = 5
+
+  init() {
+    let continuation = ByteExpression.range(0x80...0xBF)
+    graph = ByteExpression.Graph(
+      edges: [(2, continuation, 1), (3, continuation, 2), (4, continuation, 3)], accepting: [1])
+  }
+
+  /// Adds the byte strings between two of one length.
+  mutating func add(from state: Int, _ first: ArraySlice<UInt8>, _ last: ArraySlice<UInt8>) {
+    guard var low = first.first, var high = last.first else { return }
+    let (lowRest, highRest) = (first.dropFirst(), last.dropFirst())
+    let least = ArraySlice(lowRest.map { _ in 0x80 as UInt8 })
+    let greatest = ArraySlice(lowRest.map { _ in 0xBF as UInt8 })
+    let (isWholeLow, isWholeHigh) = (lowRest.elementsEqual(least), highRest.elementsEqual(greatest))
+    if low == high, !(isWholeLow && isWholeHigh) {
+      return addByte(low, from: state, lowRest, highRest)
+    }
+    // The bytes at both ends may leave out some of what follows them.
+    if !isWholeLow {
+      addByte(low, from: state, lowRest, greatest)
+      low += 1
+    }
+    if !isWholeHigh {
+      addByte(high, from: state, least, highRest)
+      high -= 1
+    }
+    if low <= high { graph.edges.append((state, .range(low...high), 1 + lowRest.count)) }
+  }
+
+  private mutating func addByte(
+    _ byte: UInt8, from state: Int, _ first: ArraySlice<UInt8>, _ last: ArraySlice<UInt8>
+  ) {
+    let next = stateCount
+    stateCount += 1
+    graph.edges.append((state, .range(byte...byte), next))
+    add(from: next, first, last)
   }
 }

@@ -25,12 +25,13 @@ extension SchemaCompiler {
   ) throws(SwiftletError) {
     if open.contains(part.place) { throw part.error(.unsupported, "the schema holds itself") }
     let open = open + [part.place]
-    schema.formIntersection(try Schema(part))
     if part.json["$ref"] != nil { try join(try target(of: part), to: &schema, inside: open) }
     if let all = part.json["allOf"] {
       let reader = KeywordReader(keyword: "allOf", value: all, schema: part)
       for member in try reader.parts() { try join(member, to: &schema, inside: open) }
     }
+    // The properties of what a schema builds on come before its own.
+    schema.formIntersection(try Schema(part))
   }
 
   /// What a chain of references that have nothing but remarks beside them ends at.

@@ -11,7 +11,7 @@ enum StringFormat: String {
     case .time: Self.fullTime
     case .dateTime: "\(Self.fullDate)T\(Self.fullTime)"
     case .uuid: "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-    case .email: "[\\w+-]+(\\.[\\w+-]+)*@[a-zA-Z0-9]+([.-][a-zA-Z0-9]+)*\\.[a-zA-Z]{2,12}"
+    case .email: "\(Self.word)(\\.\(Self.word)){0,2}@\(Self.label)([.-]\(Self.label)){0,3}\\.[a-zA-Z]{2,12}"
     case .ipv4: "\(Self.octet)(\\.\(Self.octet)){3}"
     }
   }
@@ -23,5 +23,8 @@ enum StringFormat: String {
     """
   private static let fullTime =
     "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"
+  /// Parts of an address are limited: a model that may write letters forever sometimes does.
+  private static let word = "[\\w+-]{1,24}"
+  private static let label = "[a-zA-Z0-9]{1,24}"
   private static let octet = "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
 }

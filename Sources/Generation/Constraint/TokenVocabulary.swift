@@ -5,7 +5,8 @@ import Text
 public final class TokenVocabulary: Sendable {
   /// Rows of the model's head: bits of a mask.
   public let size: Int
-  let tokens: [[UInt8]?]
+  /// Bytes by id; none for tokens that stand for no text.
+  let tokens: [[UInt8]]
 
   // The nodes, each before those below it, which are its bytes' continuations in order. The root is node 0.
   /// Byte by which a node is reached.
@@ -20,13 +21,17 @@ public final class TokenVocabulary: Sendable {
   /// - Parameter size: the model may have more rows than the tokenizer has tokens; the others are never allowed.
   ///
   /// Special tokens stand for no text and are left out.
-  public init(_ tokenizer: Tokenizer, size: Int) {
-    self.size = size
-    tokens = (0..<Int32(size)).map { id in
-      guard id < tokenizer.vocabularySize, !tokenizer.isSpecial(id) else { return nil }
-      let bytes = tokenizer.bytes(of: id)
-      return bytes.isEmpty ? nil : bytes
+  public convenience init(_ tokenizer: Tokenizer, size: Int) {
+    let tokens = (0..<Int32(min(size, tokenizer.vocabularySize))).map { id in
+      tokenizer.isSpecial(id) ? [] : tokenizer.bytes(of: id)
     }
+    self.init(tokens, size: size)
+  }
+
+  /// - Parameter tokens: bytes by id; of none, the token is never allowed.
+  init(_ tokens: [[UInt8]], size: Int) {
+    self.size = size
+    self.tokens = tokens + Array(repeating: [], count: size - tokens.count)
     var trie = TrieBuilder()
     for (id, bytes) in TrieBuilder.sorted(tokens) { trie.append(id, bytes) }
     trie.finish()
@@ -49,8 +54,9 @@ private struct TrieBuilder {
   private var path: [Int32] = [0]
   private var last: [UInt8] = []
 
-  static func sorted(_ tokens: [[UInt8]?]) -> [(id: Int32, bytes: [UInt8])] {
-    tokens.enumerated().compactMap { id, bytes in bytes.map { (Int32(id), $0) } }
+  /// By their bytes, without those that have none.
+  static func sorted(_ tokens: [[UInt8]]) -> [(id: Int32, bytes: [UInt8])] {
+    tokens.enumerated().filter { !$0.element.isEmpty }.map { (Int32($0.offset), $0.element) }
       .sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
   }
 

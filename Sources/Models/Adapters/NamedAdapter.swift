@@ -66,16 +66,13 @@ extension NamedAdapter.Factors {
 extension Decoder {
   /// This model with several adapters, of which each row names the one it is computed with, or none: their matrices lie
   /// side by side, and rows leave the others' columns of h out (compare Chen et al., Punica, arXiv:2310.18547).
-  ///
-  /// - Parameter compute: the type of activations; adapters are rounded to it.
   /// - Throws: `.outOfMemory`.
-  public func adapted(by adapters: [NamedAdapter], compute: DType) throws(SwiftletError) -> Decoder {
+  public func adapted(by adapters: [NamedAdapter]) throws(SwiftletError) -> Decoder {
     guard !adapters.isEmpty else { return self }
     var model = self
-    let format: StorageFormat = compute == .bf16 ? .bf16 : .f32
     for (index, (path, _)) in linears.enumerated() {
       try model[keyPath: path].attach(
-        adapters.map { ($0.number, $0.factors[index]) }, as: format, on: backend)
+        adapters.map { ($0.number, $0.factors[index]) }, on: backend)
     }
     return model
   }
@@ -84,8 +81,7 @@ extension Decoder {
 extension Linear {
   /// Puts A's one above the other and B's side by side, part by part.
   fileprivate mutating func attach(
-    _ adapters: [(number: Int32, factors: NamedAdapter.Factors)], as format: StorageFormat,
-    on backend: any Backend
+    _ adapters: [(number: Int32, factors: NamedAdapter.Factors)], on backend: any Backend
   ) throws(SwiftletError) {
     var (down, owners): ([Float], [Int32]) = ([], [])
     let inputs = inputs
@@ -107,7 +103,7 @@ extension Linear {
       let up = (0..<outputs * columns.count).map { columns[$0 % columns.count][$0 / columns.count] }
       parts[index].adapter = LowRank(
         columns: first..<owners.count,
-        up: try Weight(up, rows: outputs, columns: columns.count, as: format, on: backend),
+        up: try Weight(up, rows: outputs, columns: columns.count, as: .f32, on: backend),
         upGradient: nil, scale: 1)
     }
     guard !owners.isEmpty else { return }
@@ -115,7 +111,7 @@ extension Linear {
     let table = Tensor(memory, rows: 1, columns: owners.count, dtype: .i32)
     try table.write(owners, on: backend)
     self.down = Down(
-      weight: try Weight(down, rows: owners.count, columns: inputs, as: format, on: backend), gradient: nil,
+      weight: try Weight(down, rows: owners.count, columns: inputs, as: .f32, on: backend), gradient: nil,
       dropout: 0, owners: Owners(table: table, memory: memory))
   }
 }

@@ -44,7 +44,7 @@ extension OpCase {
 
 extension Activation {
   /// act(x) and act'(x).
-  fileprivate func reference(_ x: Uncertain) -> (value: Uncertain, slope: Uncertain) {
+  func reference(_ x: Uncertain) -> (value: Uncertain, slope: Uncertain) {
     let one = Uncertain(1)
     func sigmoid(_ x: Uncertain) -> Uncertain { one / (one + (-x).exponential) }
     switch self {

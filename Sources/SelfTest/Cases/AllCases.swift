@@ -5,7 +5,7 @@ extension OpCase {
   public static var all: [OpCase] {
     linearCases + mergedLinearCases + float8Cases + normCases + rotaryCases + attentionCases + activationCases
       + elementwiseCases
-      + vocabularyCases + optimizerCases
+      + vocabularyCases + optimizerCases + generationCases
   }
 
   /// The operations of a small model's training step at their real sizes (SmolLM2-135M, 1024 tokens), for

@@ -1,0 +1,4 @@
+extension OpCase {
+  /// What only generation does.
+  static var generationCases: [OpCase] { fewRowsCases + pagedAttentionCases + samplingCases }
+}
