@@ -49,7 +49,8 @@ extension APIError {
   static func modelNotFound(_ name: String, among names: [String]) -> APIError {
     let hint = nearest(to: name, in: names).map { " Did you mean '\($0)'?" } ?? ""
     return APIError(
-      status: 404, kind: .invalidRequest, message: "The model '\(name)' does not exist.\(hint)", param: "model",
+      status: 404, kind: .invalidRequest, message: "The model '\(name)' does not exist.\(hint)",
+      param: "model",
       code: "model_not_found")
   }
 
@@ -87,7 +88,8 @@ extension APIError {
   }
 
   static let notJSON = APIError(
-    status: 415, kind: .invalidRequest, message: "Unsupported media type: send 'Content-Type: application/json'.",
+    status: 415, kind: .invalidRequest,
+    message: "Unsupported media type: send 'Content-Type: application/json'.",
     code: "unsupported_media_type")
 }
 

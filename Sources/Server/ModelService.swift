@@ -97,7 +97,8 @@ final class ModelService: Sendable {
       throw .invalid("The prompt holds \(stranger), which is none of the model's tokens.", param: param)
     }
     if let stranger = common.options.sampling.logitBias.keys.first(where: { $0 >= vocabulary.size }) {
-      throw .invalid("'logit_bias' has the key '\(stranger)', which is none of the model's tokens.", param: "logit_bias")
+      throw .invalid(
+        "'logit_bias' has the key '\(stranger)', which is none of the model's tokens.", param: "logit_bias")
     }
     var options = common.options
     // The last token need not fit: nothing comes after it.

@@ -53,14 +53,18 @@ final class ServerMetrics: Sendable {
     let state = state.withLock { $0 }
     var out = ""
     out.header("requests_total", "counter", "HTTP requests answered.")
-    for (request, count) in state.requests.sorted(by: { ($0.key.endpoint, $0.key.status) < ($1.key.endpoint, $1.key.status) }) {
-      out += "swiftlet_requests_total{endpoint=\"\(request.endpoint)\",status=\"\(request.status)\"} \(count)\n"
+    for (request, count) in state.requests.sorted(by: {
+      ($0.key.endpoint, $0.key.status) < ($1.key.endpoint, $1.key.status)
+    }) {
+      out +=
+        "swiftlet_requests_total{endpoint=\"\(request.endpoint)\",status=\"\(request.status)\"} \(count)\n"
     }
     out.gauge("requests_running", "Answers being generated.", engine.load.running)
     out.gauge("requests_waiting", "Answers that wait for their turn.", engine.load.waiting)
     out.gauge("kv_blocks_used", "Blocks of keys and values in use.", engine.load.pagesInUse)
     out.gauge("kv_blocks", "Blocks of keys and values in all.", engine.load.pages)
-    out.counter("prompt_tokens_total", "Tokens of prompts.", engine.totals.promptTokens + engine.totals.reusedTokens)
+    out.counter(
+      "prompt_tokens_total", "Tokens of prompts.", engine.totals.promptTokens + engine.totals.reusedTokens)
     out.counter("reused_tokens_total", "Of these, tokens that the cache knew.", engine.totals.reusedTokens)
     out.counter("generated_tokens_total", "Tokens generated.", engine.totals.newTokens)
     out.counter("preemptions_total", "Answers set back for lack of blocks.", engine.totals.preemptions)

@@ -29,12 +29,14 @@
     func openAIsClientIsContent() throws {
       let folder = try TemporaryFolder()
       let model = try TinyModel.write(to: folder)
-      let server = try Served(["--model", model, "--served-model-name", "tiny", "--api-key", "secret"], in: folder)
+      let server = try Served(
+        ["--model", model, "--served-model-name", "tiny", "--api-key", "secret"], in: folder)
       defer { server.process.terminate() }
       let script = URL(filePath: #filePath).deletingLastPathComponent()
         .appending(path: "../Server/openai_client.py").path
       let (status, output) = try Python.run([script, server.url, "secret"])
       #expect(status == 0, "\(output)")
+      print(output, terminator: "")
     }
 
     /// A signal ends the server, but not the answer that it is giving.

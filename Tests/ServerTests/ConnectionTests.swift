@@ -5,7 +5,8 @@
   @testable import Server
 
   struct ConnectionTests {
-    private static let slow = EchoEngine.Script(reply: String(repeating: "a", count: 150), delay: .milliseconds(20))
+    private static let slow = EchoEngine.Script(
+      reply: String(repeating: "a", count: 150), delay: .milliseconds(20))
 
     private static func chat(streams: Bool) -> String {
       let body: JSON = ["messages": [["role": "user", "content": "Hi"]], "stream": .bool(streams)]
@@ -43,7 +44,9 @@
     @Test func closesWhatLiesIdle() async throws {
       try await LocalServer.run(settings: { $0.idleTimeout = .milliseconds(100) }) { server in
         // Half a request: the server closes, or this never ends.
-        try await server.exchange("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{") { _ in
+        try await server.exchange(
+          "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+        ) { _ in
           true
         }
       }
@@ -52,7 +55,8 @@
     @Test func keepsOtherOriginsOut() async throws {
       let origin = ["Origin": "https://page.example"]
       try await LocalServer.run { server in
-        #expect(try await server.get("/v1/models", headers: origin).headers["access-control-allow-origin"] == nil)
+        let reply = try await server.get("/v1/models", headers: origin)
+        #expect(reply.headers["access-control-allow-origin"] == nil)
       }
       try await LocalServer.run(settings: { $0.allowedOrigins = ["https://page.example"] }) { server in
         let reply = try await server.get("/v1/models", headers: origin)
@@ -60,7 +64,8 @@
         let preflight = try await server.send("OPTIONS", "/v1/chat/completions", headers: origin)
         #expect(preflight.status == 204 && preflight.headers["access-control-allow-methods"] == "POST")
         let other = ["Origin": "https://other.example"]
-        #expect(try await server.get("/v1/models", headers: other).headers["access-control-allow-origin"] == nil)
+        #expect(
+          try await server.get("/v1/models", headers: other).headers["access-control-allow-origin"] == nil)
       }
     }
 
@@ -105,15 +110,17 @@
     fileprivate func hangUp(after request: String) async throws {
       // An empty line before a request is ignored: what follows it is answered, and nothing is awaited here.
       let task = Task { try await exchange(request) { _ in true } }
-      while engine.statistics.running == 0 { try await Task.sleep(for: .milliseconds(5)) }
+      while engine.statistics.load.running == 0 { try await Task.sleep(for: .milliseconds(5)) }
       task.cancel()
       _ = try? await task.value
     }
 
     /// Waits until no answer is held, for some seconds.
     func becomesIdle() async throws {
-      for _ in 0..<400 where engine.statistics.running > 0 { try await Task.sleep(for: .milliseconds(10)) }
-      #expect(engine.statistics.running == 0)
+      for _ in 0..<400 where engine.statistics.load.running > 0 {
+        try await Task.sleep(for: .milliseconds(10))
+      }
+      #expect(engine.statistics.load.running == 0)
     }
   }
 #endif

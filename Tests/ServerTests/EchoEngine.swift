@@ -49,7 +49,9 @@ final class EchoEngine: ServingEngine {
       let work = Task {
         for index in 0... {
           if script.delay > .zero { try? await Task.sleep(for: script.delay) }
-          if let failure = script.failure, failure.after == index { return continuation.finish(throwing: failure.error) }
+          if let failure = script.failure, failure.after == index {
+            return continuation.finish(throwing: failure.error)
+          }
           let token = token(index, of: tokens, request)
           continuation.yield(token)
           if token.finishReason != nil || Task.isCancelled { break }

@@ -30,7 +30,8 @@
       Case(body: [1], param: nil),
       chat("messages", []), chat("messages", "Hi"), chat("messages", [1], param: "messages[0]"),
       message(["content": "Hi"], param: ".role"), message(["role": "king", "content": "Hi"], param: ".role"),
-      message(["role": "user"], param: ".content"), message(["role": "user", "content": 1], param: ".content"),
+      message(["role": "user"], param: ".content"),
+      message(["role": "user", "content": 1], param: ".content"),
       message(
         ["role": "user", "content": [["type": "image_url", "image_url": ["url": "x"]]]], param: ".content[0]"),
       message(
@@ -46,14 +47,16 @@
       chat("tools", [["type": "search"]], param: "tools[0]"), chat("tool_choice", "required"),
       chat("response_format", ["type": "xml"], param: "response_format.type"),
       chat("response_format", ["type": "json_schema"], param: "response_format.json_schema.schema"),
-      chat("response_format", ["type": "json_schema", "json_schema": ["schema": 1]], param: "response_format"),
+      chat(
+        "response_format", ["type": "json_schema", "json_schema": ["schema": 1]], param: "response_format"),
       Case(
         body: ["messages": messages, "model": "tiyn"], param: "model", status: 404, code: "model_not_found"),
       Case(
         body: ["messages": [["role": "user", "content": .string(String(repeating: "long ", count: 60))]]],
         param: "messages", code: "context_length_exceeded"),
       Case(
-        body: ["prompt": .string(String(repeating: "a", count: 201))], param: "prompt", path: "/v1/completions",
+        body: ["prompt": .string(String(repeating: "a", count: 201))], param: "prompt",
+        path: "/v1/completions",
         code: "context_length_exceeded"),
       Case(body: ["prompt": ""], param: "prompt", path: "/v1/completions"),
       Case(body: ["prompt": []], param: "prompt", path: "/v1/completions"),

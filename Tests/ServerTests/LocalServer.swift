@@ -113,7 +113,7 @@
       return "\(method) \(path) HTTP/1.1\r\n\(lines)\r\n\(body ?? "")"
     }
 
-    private static func reply(_ text: String) throws -> Reply {
+    static func reply(_ text: String) throws -> Reply {
       guard let end = text.firstRange(of: "\r\n\r\n") else { throw NoReply(text: text) }
       let lines = text[..<end.lowerBound].split(separator: "\r\n")
       guard let status = lines.first?.split(separator: " ").dropFirst().first.flatMap({ Int($0) }) else {

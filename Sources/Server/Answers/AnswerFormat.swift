@@ -43,7 +43,9 @@ struct Usage: Sendable {
 
   /// - Parameter isFirst: whether the answer is the first to its prompt, whose reuse counts.
   mutating func take(_ element: AnswerStream.Element, isFirst: Bool) {
-    if isFirst, completionTokens[element.answer] == 0 { cachedTokens += element.token.statistics.reusedTokens }
+    if isFirst, completionTokens[element.answer] == 0 {
+      cachedTokens += element.token.statistics.reusedTokens
+    }
     completionTokens[element.answer] += 1
   }
 

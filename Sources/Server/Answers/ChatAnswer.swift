@@ -36,7 +36,8 @@ struct ChatAnswer: AnswerFormat {
   }
 
   var whole: JSON {
-    header.object("chat.completion", choices: choices.enumerated().map { $1.json(index: $0) }, usage: usage.json)
+    header.object(
+      "chat.completion", choices: choices.enumerated().map { $1.json(index: $0) }, usage: usage.json)
   }
 
   private static let chunkKind = "chat.completion.chunk"

@@ -57,7 +57,8 @@ struct CompletionProbabilities: Sendable {
 
   var json: JSON {
     [
-      "tokens": .array(tokens), "token_logprobs": .array(logProbabilities), "top_logprobs": .array(alternatives),
+      "tokens": .array(tokens), "token_logprobs": .array(logProbabilities),
+      "top_logprobs": .array(alternatives),
       "text_offset": .array(offsets),
     ]
   }

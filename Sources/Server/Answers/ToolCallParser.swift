@@ -110,7 +110,9 @@ struct ToolCallParser: Sendable {
     var calls: [Piece] = []
     var open = ""
     let body = text.drop(while: \.isWhitespace)
-    for part in (body.hasPrefix(Self.pythonTag) ? body.dropFirst(Self.pythonTag.count) : body).split(separator: ";") {
+    for part in (body.hasPrefix(Self.pythonTag) ? body.dropFirst(Self.pythonTag.count) : body).split(
+      separator: ";")
+    {
       // A semicolon may stand in a string, too.
       open += open.isEmpty ? part : ";" + part
       if let call = Self.call(open) {

@@ -76,7 +76,8 @@
       switch endpoint {
       case .page: return .complete(ChatPage.response())
       case .health: return .complete(.text(""))
-      case .metrics: return .complete(.text(service.metricsText, type: "text/plain; version=0.0.4; charset=utf-8"))
+      case .metrics:
+        return .complete(.text(service.metricsText, type: "text/plain; version=0.0.4; charset=utf-8"))
       case .models: return .complete(.json(service.models))
       case .model:
         return .complete(.json(try service.model(String(path.dropFirst(Endpoint.model.rawValue.count)))))
@@ -93,7 +94,8 @@
     }
 
     /// Answers with events as tokens come, or waits for all of them.
-    private func tell(_ pending: ModelService.Pending, _ context: APIContext) async throws(APIError) -> Answer {
+    private func tell(_ pending: ModelService.Pending, _ context: APIContext) async throws(APIError) -> Answer
+    {
       // Tests without a network have no such handler.
       let departure = try? await context.channel.pipeline.handler(type: Departure.self).get()
       departure?.whenGone { pending.tokens.stop(.clientGone) }
@@ -115,7 +117,8 @@
       }
       var request = request
       let buffer: ByteBuffer
-      do { buffer = try await request.collectBody(upTo: settings.maxBodyBytes) } catch is NIOTooManyBytesError {
+      do { buffer = try await request.collectBody(upTo: settings.maxBodyBytes) } catch is NIOTooManyBytesError
+      {
         throw .bodyTooLarge(settings.maxBodyBytes)
       } catch { throw .clientGone }
       do { return try JSON(parsing: Array(buffer.readableBytesView)) } catch { throw .malformed(error) }

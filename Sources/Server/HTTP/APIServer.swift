@@ -16,7 +16,9 @@
     private let service: ModelService
     private let settings: ServerSettings
 
-    public init(_ engine: any ServingEngine, _ model: ServedModel, _ settings: ServerSettings = ServerSettings()) {
+    public init(
+      _ engine: any ServingEngine, _ model: ServedModel, _ settings: ServerSettings = ServerSettings()
+    ) {
       service = ModelService(engine, model, settings)
       self.settings = settings
     }
@@ -26,14 +28,23 @@
     ///
     /// - Parameter onStart: called with the port when the server listens.
     /// - Throws: `.unavailable` when it cannot listen.
-    public func run(onStart: @escaping @Sendable (_ port: Int) -> Void = { _ in }) async throws(SwiftletError) {
+    public func run(onStart: @escaping @Sendable (_ port: Int) -> Void = { _ in }) async throws(SwiftletError)
+    {
       var logger = Logger(label: "swiftlet") { StreamLogHandler.standardError(label: $0) }
       logger.logLevel = .error
       var configuration = ServiceGroupConfiguration(
-        services: [application(logger, onStart)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        services: [application(logger, onStart)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger
+      )
       configuration.maximumGracefulShutdownDuration = settings.shutdownTimeout
+      let group = ServiceGroup(configuration: configuration)
+      // A task of its own is not cancelled with this one, but told to stop.
+      let running = Task { try await group.run() }
       do {
-        try await ServiceGroup(configuration: configuration).run()
+        try await withTaskCancellationHandler {
+          try await running.value
+        } onCancel: {
+          Task { await group.triggerGracefulShutdown() }
+        }
       } catch is CancellationError {
         // Told to stop.
       } catch {

@@ -34,7 +34,8 @@
     /// own name lead here (DNS rebinding), and then it is that name that browsers ask for.
     func checkHost(_ request: Request) throws(APIError) {
       guard isLoopback, let authority = request.head.authority else { return }
-      let host = authority.hasSuffix("]") ? authority[...] : authority.prefix { $0 != ":" || authority.hasPrefix("[") }
+      let host =
+        authority.hasSuffix("]") ? authority[...] : authority.prefix { $0 != ":" || authority.hasPrefix("[") }
       let name = host.hasPrefix("[") ? host.prefix { $0 != "]" } + "]" : host
       guard ServerSettings.isLoopback(String(name)) else { throw .foreignHost(authority) }
     }
@@ -47,15 +48,15 @@
       return [.accessControlAllowOrigin: origin, .vary: "Origin"]
     }
 
-    /// The answer to a browser that asks before it sends a page's request.
+    /// The answer to a browser that asks before it sends a page's request, without `corsHeaders`.
     func preflight(_ request: Request, _ endpoint: Endpoint) -> Response {
-      var headers = corsHeaders(request)
-      if !headers.isEmpty {
-        headers[.accessControlAllowMethods] = endpoint.method.rawValue
-        headers[.accessControlAllowHeaders] = "Authorization, Content-Type"
-        headers[.accessControlMaxAge] = "600"
-      }
-      return Response(status: .noContent, headers: headers)
+      guard !corsHeaders(request).isEmpty else { return Response(status: .noContent) }
+      return Response(
+        status: .noContent,
+        headers: [
+          .accessControlAllowMethods: endpoint.method.rawValue,
+          .accessControlAllowHeaders: "Authorization, Content-Type", .accessControlMaxAge: "600",
+        ])
     }
   }
 #endif

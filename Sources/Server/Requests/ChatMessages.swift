@@ -32,7 +32,8 @@ enum ChatMessages {
     }
     members["content"] = .string(try content(message))
     if let calls {
-      members["tool_calls"] = .array(try calls.map { call throws(APIError) in try decodingArguments(call, message) })
+      members["tool_calls"] = .array(
+        try calls.map { call throws(APIError) in try decodingArguments(call, message) })
     }
     return .object(members)
   }

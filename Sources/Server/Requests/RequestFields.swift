@@ -92,7 +92,8 @@ struct RequestFields {
   ) throws(APIError) -> Value? {
     guard let value = self[key] else { return nil }
     guard let read = read(value) else {
-      throw .invalid("Invalid value for '\(name(key))': \(value.excerpt); it must be \(expected).", param: name(key))
+      throw .invalid(
+        "Invalid value for '\(name(key))': \(value.excerpt); it must be \(expected).", param: name(key))
     }
     return read
   }
