@@ -10,29 +10,6 @@ import CKernels
 extension CPU {
   public func allocateGrowing(most: Int) throws(SwiftletError) -> any GrowingMemory { try LazyMemory(most) }
 
-  // MARK: Few rows
-
-  /// Products read weights where they are: there is nothing to merge.
-  public func servesFewRows(_ layer: LinearExpansion, rows: Int) -> Bool { false }
-
-  public func workspaceBytes(_ layer: FewRows) -> Int {
-    let products = layer.products(into: layer.unactivated(at: 0))
-    return layer.unactivatedBytes + (products.map { workspaceBytes($0) }.max() ?? 0)
-  }
-
-  public func run(_ layer: FewRows, workspace: Tensor?) {
-    guard let activation = layer.activation, let workspace else {
-      for product in layer.products(into: layer.out) { run(product, workspace: workspace) }
-      return
-    }
-    let width = layer.out.columns
-    let y = layer.unactivated(at: workspace.address)
-    let rest = workspace.columns(layer.unactivatedBytes..<workspace.columns)
-    for product in layer.products(into: y) { run(product, workspace: rest) }
-    gatedActivation(
-      activation, gate: y.columns(0..<width), up: y.columns(width..<2 * width), y: layer.out)
-  }
-
   public func selectAdapters(_ h: Tensor, owners: Tensor, adapters: Tensor) {
     guard let owners: UnsafeMutablePointer<Int32> = owners.pointer(),
       let adapters: UnsafeMutablePointer<Int32> = adapters.pointer()
@@ -107,37 +84,6 @@ extension CPU {
     tasks(sampling.logits.rows) { row, _ in
       let room = UnsafeMutablePointer<Float>(bitPattern: workspace.address)! + row * columns
       sampling.sample(row: row, probabilities: UnsafeMutableBufferPointer(start: room, count: columns))
-    }
-  }
-}
-
-extension FewRows {
-  /// The layers' outputs.
-  fileprivate func unactivated(at address: UInt) -> Tensor {
-    Tensor(
-      address: address, rows: x.rows, columns: layer.outputs, stride: layer.outputs, dtype: out.dtype,
-      slot: nil)
-  }
-
-  /// Bytes of the layers' outputs, when an activation follows.
-  fileprivate var unactivatedBytes: Int {
-    activation == nil ? 0 : (x.rows * layer.outputs * out.dtype.size + 63) / 64 * 64
-  }
-
-  /// The parts' products, into columns of `y`.
-  fileprivate func products(into y: Tensor) -> [MatrixProduct] {
-    var first = 0
-    return zip(layer.parts, biases).map { part, bias in
-      defer { first += part.weight.rows }
-      var terms = [MatrixProduct.Term(left: x, right: .rowsOf(part.weight), scale: 1)]
-      if let up = part.up, let h {
-        terms.append(
-          MatrixProduct.Term(left: h.columns(up.columns), right: .rowsOf(up.weight), scale: up.scale))
-      }
-      let columns = first..<first + part.weight.rows
-      return MatrixProduct(
-        terms: terms, leftTransposed: false, alpha: 1, bias: bias, addend: addend?.columns(columns),
-        out: y.columns(columns), outTransposed: false)
     }
   }
 }
