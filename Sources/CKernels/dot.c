@@ -4,26 +4,37 @@
 #include <string.h>
 
 typedef float lanes __attribute__((ext_vector_type(16), aligned(4)));
+typedef float float8 __attribute__((ext_vector_type(8)));
+typedef float float4 __attribute__((ext_vector_type(4)));
+typedef float float2 __attribute__((ext_vector_type(2)));
 
 // Rows of x that share a pass over a decoded row of the weight.
 enum { ROWS = 4 };
+
+SW_INLINE float sum_by_halves(const lanes *v) {
+  const float8 eight = v->lo + v->hi;
+  const float4 four = eight.lo + eight.hi;
+  const float2 two = four.lo + four.hi;
+  return two.x + two.y;
+}
 
 // One row of the weight, decoded, by M rows of x.
 #define DOTS_OF_ROWS(M)                                                                                      \
   for (int64_t k = 0; k < count; k += SW_DOT_STEP) {                                                         \
     const lanes low = *(const lanes *)(w + k), high = *(const lanes *)(w + k + 16);                          \
     _Pragma("clang loop unroll(full)") for (int i = 0; i < (M); i++) {                                       \
-      first[i] += low * *(const lanes *)(x + i * stride + k);                                                \
+      sum[i] += low * *(const lanes *)(x + i * stride + k);                                                  \
       second[i] += high * *(const lanes *)(x + i * stride + k + 16);                                         \
     }                                                                                                        \
   }                                                                                                          \
-  for (int i = 0; i < (M); i++)                                                                              \
-    *(lanes *)(out + 16 * i) = first[i] + second[i];
+  _Pragma("clang loop unroll(full)") for (int i = 0; i < (M); i++) {                                         \
+    sum[i] += second[i];                                                                                     \
+    sums[i * sums_stride] += scale * sum_by_halves(&sum[i]);                                                 \
+  }
 
-// out: 16 lanes of each row's sum.
-SW_KERNEL static void dots_of_decoded(const float *w, int64_t count, const float *x, int64_t stride, int m,
-                                      float *out) {
-  lanes first[ROWS] = {0}, second[ROWS] = {0};
+SW_KERNEL static void dots_of_decoded(const float *w, int64_t count, float scale, const float *x,
+                                      int64_t stride, int m, float *sums, int64_t sums_stride) {
+  lanes sum[ROWS] = {0}, second[ROWS] = {0};
   switch (m) {
   case 1:
     DOTS_OF_ROWS(1)
@@ -39,28 +50,17 @@ SW_KERNEL static void dots_of_decoded(const float *w, int64_t count, const float
   }
 }
 
-SW_INLINE float sum_by_halves(float *lanes) {
-  for (int half = 8; half > 0; half /= 2)
-    for (int i = 0; i < half; i++)
-      lanes[i] += lanes[i + half];
-  return lanes[0];
-}
-
-void sw_dots(const sw_weight *weight, int64_t row, float scale, const float *x, int64_t stride, int64_t m,
-             float *sums, int64_t sums_stride, float *decoded) {
-  float out[ROWS * 16];
-  if (m == 1 && sw_dot_avx512(weight, row, x, out)) {
-    *sums += scale * sum_by_halves(out);
+void sw_dots(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x, int64_t stride,
+             int64_t m, float *sums, int64_t sums_stride, float *decoded) {
+  if (m == 1 && sw_dots_avx512(weight, first, count, scale, x, sums))
     return;
-  }
-  const int64_t count = weight->columns, padded = sw_dot_padded(count);
-  sw_weight_decode(weight, row, 0, count, decoded);
-  memset(decoded + count, 0, (size_t)(padded - count) * sizeof(float));
-  for (int64_t i = 0; i < m; i += ROWS) {
-    const int taken = (int)(m - i < ROWS ? m - i : ROWS);
-    dots_of_decoded(decoded, padded, x + i * stride, stride, taken, out);
-    for (int j = 0; j < taken; j++)
-      sums[(i + j) * sums_stride] += scale * sum_by_halves(out + 16 * j);
+  const int64_t columns = weight->columns, padded = sw_dot_padded(columns);
+  for (int64_t j = 0; j < count; j++) {
+    sw_weight_decode(weight, first + j, 0, columns, decoded);
+    memset(decoded + columns, 0, (size_t)(padded - columns) * sizeof(float));
+    for (int64_t i = 0; i < m; i += ROWS)
+      dots_of_decoded(decoded, padded, scale, x + i * stride, stride, (int)(m - i < ROWS ? m - i : ROWS),
+                      sums + i * sums_stride + j, sums_stride);
   }
 }
 

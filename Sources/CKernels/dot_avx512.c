@@ -1,8 +1,9 @@
 #include "dot_avx512.h"
 
 #if !defined(__x86_64__)
-int sw_dot_avx512(const sw_weight *weight, int64_t row, const float *x, float out[16]) {
-  (void)weight, (void)row, (void)x, (void)out;
+int sw_dots_avx512(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x,
+                   float *sums) {
+  (void)weight, (void)first, (void)count, (void)scale, (void)x, (void)sums;
   return 0;
 }
 #else
@@ -179,8 +180,9 @@ INLINE float nf4_absmax(const sw_weight *w, int64_t block) {
   return w->absmax_map[w->absmax_codes[block]] * w->nested_absmax[block / 256] + w->nested_offset;
 }
 
-// Elements [at, at + columns), both multiples of 64.
-KERNEL void dot_nf4(const sw_weight *w, int64_t at, const float *x, sums *s) {
+// Rows are whole blocks.
+INLINE void dot_nf4(const sw_weight *w, int64_t row, const float *x, sums *s) {
+  const int64_t at = row * w->columns;
   const __m512 code = _mm512_loadu_ps(w->code);
   const uint8_t *q = (const uint8_t *)w->data + at / 2;
   for (int64_t k = 0; k < w->columns; k += 64, q += 32) {
@@ -194,7 +196,7 @@ INLINE __m512 int8_values(const uint8_t *at, __m512 scale) {
   return _mm512_mul_ps(times(scale, signed_bytes(at)), _mm512_set1_ps(1.0f / 127.0f));
 }
 
-KERNEL void dot_int8(const sw_weight *w, int64_t row, const float *x, sums *s) {
+INLINE void dot_int8(const sw_weight *w, int64_t row, const float *x, sums *s) {
   const uint8_t *q = (const uint8_t *)w->data + row * w->columns;
   const __m512 scale = _mm512_set1_ps(w->row_scale[row]);
   for (int64_t k = 0; k < w->columns; k += 32)
@@ -224,7 +226,7 @@ INLINE void f32(sums *s, const uint8_t *at, const float *x) {
 // MARK: Rows
 
 #define ROW_OF_BLOCKS(format, elements, size)                                                                \
-  KERNEL void dot_##format(const sw_weight *w, int64_t row, const float *x, sums *s) {                       \
+  INLINE void dot_##format(const sw_weight *w, int64_t row, const float *x, sums *s) {                       \
     const uint8_t *block = (const uint8_t *)w->data + row * (w->columns / (elements)) * (size);              \
     for (int64_t k = 0; k < w->columns; k += (elements), block += (size))                                    \
       format(s, block, x + k);                                                                               \
@@ -242,57 +244,46 @@ ROW_OF_BLOCKS(bf16, 32, 64)
 ROW_OF_BLOCKS(f16, 32, 64)
 ROW_OF_BLOCKS(f32, 32, 128)
 
-KERNEL void dot(const sw_weight *w, int64_t row, const float *x, float out[16]) {
-  sums s = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-  switch (w->format) {
-  case SW_W_F32:
-    dot_f32(w, row, x, &s);
-    break;
-  case SW_W_F16:
-    dot_f16(w, row, x, &s);
-    break;
-  case SW_W_BF16:
-    dot_bf16(w, row, x, &s);
-    break;
-  case SW_W_Q4_0:
-    dot_q4_0(w, row, x, &s);
-    break;
-  case SW_W_Q4_1:
-    dot_q4_1(w, row, x, &s);
-    break;
-  case SW_W_Q5_0:
-    dot_q5_0(w, row, x, &s);
-    break;
-  case SW_W_Q5_1:
-    dot_q5_1(w, row, x, &s);
-    break;
-  case SW_W_Q8_0:
-    dot_q8_0(w, row, x, &s);
-    break;
-  case SW_W_Q4_K:
-    dot_q4_K(w, row, x, &s);
-    break;
-  case SW_W_Q5_K:
-    dot_q5_K(w, row, x, &s);
-    break;
-  case SW_W_Q6_K:
-    dot_q6_K(w, row, x, &s);
-    break;
-  case SW_W_NF4:
-    dot_nf4(w, row * w->columns, x, &s);
-    break;
-  case SW_W_INT8:
-    dot_int8(w, row, x, &s);
-    break;
-  }
-  _mm512_storeu_ps(out, _mm512_add_ps(s.first, s.second));
+INLINE float sum_by_halves(__m512 v) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-int sw_dot_avx512(const sw_weight *weight, int64_t row, const float *x, float out[16]) {
+#define CASE(FORMAT, format)                                                                                 \
+  case FORMAT:                                                                                               \
+    for (int64_t j = 0; j < count; j++) {                                                                    \
+      sums s = {_mm512_setzero_ps(), _mm512_setzero_ps()};                                                   \
+      dot_##format(w, sw_weight_file_row(w, first + j), x, &s);                                              \
+      out[j] += scale * sum_by_halves(_mm512_add_ps(s.first, s.second));                                     \
+    }                                                                                                        \
+    break;
+
+KERNEL void dots(const sw_weight *w, int64_t first, int64_t count, float scale, const float *x, float *out) {
+  switch (w->format) {
+    CASE(SW_W_F32, f32)
+    CASE(SW_W_F16, f16)
+    CASE(SW_W_BF16, bf16)
+    CASE(SW_W_Q4_0, q4_0)
+    CASE(SW_W_Q4_1, q4_1)
+    CASE(SW_W_Q5_0, q5_0)
+    CASE(SW_W_Q5_1, q5_1)
+    CASE(SW_W_Q8_0, q8_0)
+    CASE(SW_W_Q4_K, q4_K)
+    CASE(SW_W_Q5_K, q5_K)
+    CASE(SW_W_Q6_K, q6_K)
+    CASE(SW_W_NF4, nf4)
+    CASE(SW_W_INT8, int8)
+  }
+}
+
+int sw_dots_avx512(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x,
+                   float *sums) {
   if (weight->columns % (weight->format == SW_W_NF4 ? 64 : SW_DOT_STEP) != 0 ||
       !__builtin_cpu_supports("avx512bw"))
     return 0;
-  dot(weight, sw_weight_file_row(weight, row), x, out);
+  dots(weight, first, count, scale, x, sums);
   return 1;
 }
 #endif

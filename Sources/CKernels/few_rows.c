@@ -51,17 +51,15 @@ static void sum(const sw_few_rows *f, int p, int64_t first, int64_t count, const
   const float *h = in->h;
   for (int before = 0; before < p; before++)
     h += f->parts[before].up.data ? in->rows * sw_dot_padded(f->parts[before].up.columns) : 0;
-  for (int64_t j = 0; j < count; j++) {
-    for (int64_t i = 0; i < in->rows; i++)
-      sums[i * COLUMNS + j] = 0;
-    sw_dots(&part->weight, first + j, 1, in->x, sw_dot_padded(f->x.columns), in->rows, sums + j, COLUMNS,
-            in->decoded);
-    if (part->up.data)
-      sw_dots(&part->up, first + j, part->up_scale, h, sw_dot_padded(part->up.columns), in->rows, sums + j,
-              COLUMNS, in->decoded);
-    for (int64_t i = 0; i < in->rows && part->bias; i++)
+  memset(sums, 0, ROWS * COLUMNS * sizeof(float));
+  sw_dots(&part->weight, first, count, 1, in->x, sw_dot_padded(f->x.columns), in->rows, sums, COLUMNS,
+          in->decoded);
+  if (part->up.data)
+    sw_dots(&part->up, first, count, part->up_scale, h, sw_dot_padded(part->up.columns), in->rows, sums,
+            COLUMNS, in->decoded);
+  for (int64_t i = 0; i < in->rows && part->bias; i++)
+    for (int64_t j = 0; j < count; j++)
       sums[i * COLUMNS + j] += part->bias[first + j];
-  }
 }
 
 #define STORE(name, stored)                                                                                  \

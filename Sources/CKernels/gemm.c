@@ -137,9 +137,8 @@ static void run_dots(const sw_gemm *g, int64_t n0, int64_t n1, float *scratch) {
     float sums[DOT_ROWS * SW_PANEL] = {0};
     for (int t = 0; t < g->term_count; t++) {
       const sw_term *term = &g->terms[t];
-      for (int j = 0; j < columns; j++)
-        sw_dots(&term->weight, n + j, term->scale, rows[t], sw_dot_padded(term->k), g->m, sums + j, SW_PANEL,
-                scratch);
+      sw_dots(&term->weight, n, columns, term->scale, rows[t], sw_dot_padded(term->k), g->m, sums, SW_PANEL,
+              scratch);
     }
     store(g, &(tile_sums){sums, SW_PANEL, 0, n, (int)g->m, columns});
   }
