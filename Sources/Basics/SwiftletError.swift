@@ -15,6 +15,8 @@ public struct SwiftletError: Error, Sendable, Equatable, CustomStringConvertible
     case malformedFile = "malformed_file"
     /// A format, architecture, tensor type or device that this version does not know.
     case unsupported
+    /// Nothing has the name that was given.
+    case notFound = "not_found"
     /// Two things that must fit together do not: tokenizer and vocabulary, adapter and base.
     case mismatch
     /// A data-set row is not what its format says.

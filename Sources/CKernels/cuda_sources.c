@@ -9,6 +9,21 @@ static const char common[] = {
 static const char weights[] = {
 #embed "cuda/weights.cuh"
 , 0};
+static const char attention_tiles[] = {
+#embed "cuda/attention_tiles.cuh"
+, 0};
+static const char few_rows_operands[] = {
+#embed "cuda/few_rows_operands.cuh"
+, 0};
+static const char few_rows_formats[] = {
+#embed "cuda/few_rows_formats.cuh"
+, 0};
+static const char few_rows_mma[] = {
+#embed "cuda/few_rows_mma.cuh"
+, 0};
+static const char philox[] = {
+#embed "cuda/philox.cuh"
+, 0};
 static const char attention[] = {
 #embed "cuda/attention.cu"
 , 0};
@@ -33,6 +48,18 @@ static const char embedding[] = {
 static const char expand[] = {
 #embed "cuda/expand.cu"
 , 0};
+static const char few_rows[] = {
+#embed "cuda/few_rows.cu"
+, 0};
+static const char few_rows_float[] = {
+#embed "cuda/few_rows_float.cu"
+, 0};
+static const char few_rows_int8[] = {
+#embed "cuda/few_rows_int8.cu"
+, 0};
+static const char few_rows_nf4[] = {
+#embed "cuda/few_rows_nf4.cu"
+, 0};
 static const char float8[] = {
 #embed "cuda/float8.cu"
 , 0};
@@ -42,11 +69,20 @@ static const char matrix_product[] = {
 static const char optimizer[] = {
 #embed "cuda/optimizer.cu"
 , 0};
+static const char paged_attention[] = {
+#embed "cuda/paged_attention.cu"
+, 0};
+static const char page_write[] = {
+#embed "cuda/page_write.cu"
+, 0};
 static const char quantize[] = {
 #embed "cuda/quantize.cu"
 , 0};
 static const char rms_norm[] = {
 #embed "cuda/rms_norm.cu"
+, 0};
+static const char sampling[] = {
+#embed "cuda/sampling.cu"
 , 0};
 // clang-format on
 
@@ -55,6 +91,11 @@ static const struct {
 } sources[] = {
     {"common", common},
     {"weights", weights},
+    {"attention_tiles", attention_tiles},
+    {"few_rows_operands", few_rows_operands},
+    {"few_rows_formats", few_rows_formats},
+    {"few_rows_mma", few_rows_mma},
+    {"philox", philox},
     {"attention", attention},
     {"attention_layout", attention_layout},
     {"cross_entropy", cross_entropy},
@@ -63,11 +104,18 @@ static const struct {
     {"elementwise", elementwise},
     {"embedding", embedding},
     {"expand", expand},
+    {"few_rows", few_rows},
+    {"few_rows_float", few_rows_float},
+    {"few_rows_int8", few_rows_int8},
+    {"few_rows_nf4", few_rows_nf4},
     {"float8", float8},
     {"matrix_product", matrix_product},
     {"optimizer", optimizer},
+    {"paged_attention", paged_attention},
+    {"page_write", page_write},
     {"quantize", quantize},
     {"rms_norm", rms_norm},
+    {"sampling", sampling},
 };
 
 const char *sw_cuda_source(const char *name) {

@@ -3,6 +3,7 @@
 // Block layouts: ggml-common.h (block_q4_0 ... block_q6_K); all little-endian, no alignment. Products and
 // sums are rounded one by one on every instruction set, so that a weight has the same value everywhere.
 #include "include/weights.h"
+#include "half.h"
 #include <string.h>
 
 #pragma STDC FP_CONTRACT OFF
@@ -11,27 +12,6 @@
 typedef uint16_t unaligned_u16 __attribute__((aligned(1), may_alias));
 typedef uint32_t unaligned_u32 __attribute__((aligned(1), may_alias));
 typedef float unaligned_f32 __attribute__((aligned(1), may_alias));
-
-SW_INLINE float from_bits(uint32_t bits) {
-  union {
-    uint32_t bits;
-    float value;
-  } u = {.bits = bits};
-  return u.value;
-}
-
-// IEEE 754 half to float, exact; in plain arithmetic, so that loops over it vectorise without F16C. The bits,
-// shifted into a float's places, are 2^-112 of the value; subnormals too, which the product makes normal.
-SW_INLINE float from_f16(uint16_t half) {
-  uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-  uint32_t magnitude = (uint32_t)(half & 0x7FFF) << 13;
-  union {
-    float value;
-    uint32_t bits;
-  } scaled = {.value = from_bits(magnitude) * 0x1p112f};
-  uint32_t exponent = magnitude >= (31u << 23) ? 0xFFu << 23 : 0; // infinity and NaN
-  return from_bits(sign | scaled.bits | exponent);
-}
 
 SW_INLINE float read_f16(const uint8_t *at) { return from_f16(*(const unaligned_u16 *)at); }
 

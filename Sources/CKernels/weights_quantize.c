@@ -1,18 +1,11 @@
 // Quantisation to bitsandbytes' formats: the same operations in the same order, so that the codes are the
 // same.
+#include "half.h"
 #include "include/quantize.h"
 #include <float.h>
 #include <string.h>
 
 #pragma STDC FP_CONTRACT OFF
-
-SW_INLINE uint32_t to_bits(float value) {
-  union {
-    float value;
-    uint32_t bits;
-  } u = {.value = value};
-  return u.bits;
-}
 
 // The largest |in[i]|, or NaN when there is one. Without the sign bit floats order like integers, whose
 // maximum vectorises.
@@ -92,17 +85,6 @@ SW_KERNEL float sw_quantize_int8(const float *in, int64_t count, int8_t *codes) 
 }
 
 // MARK: - 16-bit
-
-// Nearest half, ties to even; too large becomes infinite, NaN stays NaN (quiet).
-SW_INLINE uint16_t to_f16(float value) {
-  uint32_t bits = to_bits(value), magnitude = bits & 0x7FFFFFFF, sign = bits >> 16 & 0x8000;
-  uint32_t normal = (magnitude - (112u << 23) + 0xFFF + (magnitude >> 13 & 1)) >> 13;
-  // Below 2^-14 halves are multiples of 2^-24, as are floats next to 0.5: the addition rounds.
-  uint32_t subnormal = to_bits(__builtin_fabsf(value) + 0.5f) - to_bits(0.5f);
-  uint32_t finite = magnitude < 113u << 23 ? subnormal : normal;
-  uint32_t special = magnitude > 0x7F800000 ? 0x7E00 : 0x7C00;
-  return (uint16_t)(sign | (magnitude >= 143u << 23 ? special : finite));
-}
 
 SW_KERNEL void sw_encode(const float *in, int64_t count, sw_format format, void *out) {
   typedef uint16_t unaligned_u16 __attribute__((aligned(1)));

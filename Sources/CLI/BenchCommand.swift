@@ -4,7 +4,8 @@ import Swiftlet
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measures this machine.", subcommands: [BenchTrain.self, BenchOps.self])
+    commandName: "bench", abstract: "Measures this machine.",
+    subcommands: [BenchTrain.self, BenchGenerate.self, BenchOps.self])
 }
 
 /// The measure that the peers' scripts take: LoRA on every linear layer, random tokens, every position a label.

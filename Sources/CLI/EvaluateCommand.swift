@@ -30,7 +30,7 @@ struct EvaluateCommand: ReportingCommand {
       paddingID: model.text.paddingID)
     let line = ProgressLine()
     let report = try Evaluator(
-      model.decoder, compute: self.model.dtype.dtype(on: model.backend), on: model.backend
+      model.decoder, compute: self.model.place.dtype.dtype(on: model.backend), on: model.backend
     ).run(plan) {
       line.show("Evaluating", done: $0, of: $1, details: [])
     }

@@ -6,7 +6,9 @@ struct GenerateCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "generate", abstract: "Continues a prompt, or answers it as a chat message.")
 
-  @OptionGroup var model: ModelArguments
+  @OptionGroup var model: ModelName
+  @Option(help: "PEFT adapter folder.") var adapter: AdapterSource?
+  @OptionGroup var place: PlaceArguments
   @OptionGroup var sampling: SamplingArguments
   @Option(help: "The text to continue.") var prompt: String
   @Flag(help: "Put the prompt into the model's chat template, as a user's message.") var chat = false
@@ -18,12 +20,11 @@ struct GenerateCommand: ReportingCommand {
   }
 
   func execute() throws {
-    let model = try self.model.open()
-    let generator = try Generator(
-      model.decoder, tokenizer: model.tokenizer, on: model.backend,
-      compute: self.model.dtype.dtype(on: model.backend))
+    let model = try LanguageModel(self.model.name, backend: place.device.open())
+    let generator = try model.generator(place.dtype, adapters: adapter.map { [$0] } ?? [])
     let tokens = try promptTokens(model)
-    var generation = try generator.generate(tokens, sampling.options(for: model))
+    let generation = try generator.generate(
+      GenerationRequest(tokens, sampling.options(for: model), adapter: generator.adapterNames.first))
     var text = ""
     var ids: [JSON] = []
     while let token = try generation.next() {

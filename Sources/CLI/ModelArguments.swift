@@ -7,15 +7,20 @@ struct ModelName: ParsableArguments {
   var name: String
 }
 
+/// Where and how a command computes.
+struct PlaceArguments: ParsableArguments {
+  @Option(help: "Type of the products.") var dtype = TrainingConfiguration.Precision.auto
+  @Option(help: "Where to compute: auto, cpu, cuda or cuda:N.") var device = DeviceChoice.auto
+}
+
 /// The model that a command runs, and how.
 struct ModelArguments: ParsableArguments {
   @OptionGroup var model: ModelName
   @Option(help: "PEFT adapter folder.") var adapter: String?
-  @Option(help: "Type of the products.") var dtype = TrainingConfiguration.Precision.auto
-  @Option(help: "Where to compute: auto, cpu, cuda or cuda:N.") var device = DeviceChoice.auto
+  @OptionGroup var place: PlaceArguments
 
   func open() throws -> LanguageModel {
-    let opened = try LanguageModel(model.name, backend: device.open())
+    let opened = try LanguageModel(model.name, backend: place.device.open())
     if let adapter { try opened.loadAdapter(adapter) }
     return opened
   }

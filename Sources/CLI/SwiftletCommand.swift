@@ -10,9 +10,19 @@ struct SwiftletCommand: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       TrainCommand.self, EvaluateCommand.self, GenerateCommand.self, ChatCommand.self, PlanCommand.self,
-      DatasetCommand.self, KeysCommand.self, TokenizeCommand.self, RenderCommand.self, DoctorCommand.self,
+      MergeCommand.self,
+      ExportCommand.self, DatasetCommand.self, KeysCommand.self, TokenizeCommand.self, RenderCommand.self,
+      DoctorCommand.self,
       SelfTestCommand.self, BenchCommand.self,
-    ])
+    ] + serving)
+
+  private static var serving: [any ParsableCommand.Type] {
+    #if Server
+      [ServeCommand.self]
+    #else
+      []
+    #endif
+  }
 
   static func main() {
     // A closed pipe is an error of the write, not a signal that ends the program.

@@ -3,193 +3,338 @@ import Compute
 import Models
 import Text
 
-/// A model that continues token sequences, one at a time.
+/// A model that continues token sequences, several at once.
 ///
-/// It remembers the keys and values of the tokens it saw last. A sequence that starts as those do, like the next
-/// turn of a conversation, is computed only from where it differs: the cache decides how fast an answer comes, never
-/// what it is. Belongs to one thread at a time, as its backend does.
+/// Requests join while others are being answered: each step takes a piece of one prompt through the model, or one token of every
+/// answer (continuous batching; Yu et al., Orca, OSDI 2022, section 4). What sequences have in common at their start is computed once.
+/// None of this changes an answer. Belongs to one thread at a time, as its backend does; `Engine` is for many.
 ///
 /// ```swift
 /// let generator = try Generator(model, tokenizer: tokenizer, on: backend)
-/// var answer = try generator.generate(tokenizer.encode("The capital of France is"))
+/// let answer = try generator.generate(tokenizer.encode("The capital of France is"))
 /// while let token = try answer.next() { print(token.text, terminator: "") }
 /// ```
 public final class Generator {
-  public let model: Decoder
+  public var model: Decoder { runner.model }
   public let tokenizer: Tokenizer?
   /// The most tokens that the model sees: a prompt, and all of its answer but the last token.
   public let contextLength: Int
+  public private(set) var totals = GeneratorTotals()
+  /// Told how long each operation takes, which slows steps down.
+  public var timer: StepTimer? {
+    get { runner.timer }
+    set { runner.timer = newValue }
+  }
 
-  private let backend: any Backend
-  private let compute: DType
-  private let prefillRows: Int
-  private let rotary: RotaryTable
-  private let cache: KeyValueCache
-  /// The tokens of the cache's rows.
-  private var cached: [Int32] = []
-  private let inputs: Inputs
-  private let logits: HostRow
-  /// Plans of the steps that recur: one token, and a whole chunk of a prompt.
-  private var plans: [StepShape: Plan] = [:]
-  private var arena: Buffer
+  /// The model without named adapters.
+  private let base: Decoder
+  private var adapters: [NamedAdapter] = []
+  private var nextAdapter: Int32 = 1
+  private let settings: GeneratorSettings
+  private let pool: PagePool
+  private let runner: ModelRunner
+  /// In the order in which they came.
+  private var waiting: [TokenSequence] = []
+  private var running: [TokenSequence] = []
+  private var submitted = 0
+  /// Whether the last step was a prompt's: answers go on between the pieces of prompts.
+  private var wasPrompt = false
 
   /// - Parameters:
   ///   - model: adapters that are attached to it take part.
   ///   - tokenizer: without it, answers have no text.
   ///   - compute: the type of activations, keys and values.
-  ///   - contextLength: at most the model's own, which it is when nil. Memory for keys and values grows with use.
-  ///   - prefillRows: how many tokens of a prompt go through the model at once: more take more memory.
-  /// - Throws: `.outOfMemory`, or `.invalidConfiguration` for a size that is out of range.
+  /// - Throws: `.outOfMemory`, or `.invalidConfiguration` for a setting that is out of range.
   public init(
     _ model: Decoder, tokenizer: Tokenizer? = nil, on backend: any Backend, compute: DType = .f32,
-    contextLength: Int? = nil, prefillRows: Int = 512
-  ) throws {
-    let contextLength = min(contextLength ?? .max, model.spec.maximumPositions)
-    guard contextLength > 0, prefillRows > 0 else {
-      throw SwiftletError(.invalidConfiguration, "context length and prefill rows must be at least 1")
-    }
-    self.model = model
+    settings: GeneratorSettings = GeneratorSettings()
+  ) throws(SwiftletError) {
+    try settings.check()
+    self.settings = settings
+    base = model
     self.tokenizer = tokenizer
-    self.contextLength = contextLength
-    self.backend = backend
-    self.compute = compute
-    self.prefillRows = prefillRows
-    rotary = try model.spec.rotary.table(positions: contextLength, headSize: model.spec.headSize, on: backend)
-    cache = KeyValueCache(model.spec, dtype: compute, on: backend)
-    inputs = try Inputs(rows: min(prefillRows, contextLength), on: backend)
-    logits = try HostRow(columns: model.spec.vocabularySize, on: backend)
-    arena = try backend.allocate(bytes: 0)
+    contextLength = min(settings.contextLength ?? .max, model.spec.maximumPositions)
+    let pagesEach = (contextLength + settings.pageSize - 1) / settings.pageSize
+    pool = try PagePool(
+      model.spec, dtype: compute, pageSize: settings.pageSize,
+      bytes: settings.cacheBytes ?? Self.defaultCacheBytes(backend),
+      most: settings.maxSequences * pagesEach, on: backend)
+    runner = try ModelRunner(model, pool, contextLength: contextLength, compute: compute, on: backend)
   }
 
-  /// Begins an answer to `prompt`; `Generation.next` does the work.
+  /// Most of what is free: it is only taken when it is needed.
+  private static func defaultCacheBytes(_ backend: any Backend) -> Int {
+    (backend.availableMemory ?? 4 << 30) / 10 * (backend.hasHostMemory ? 5 : 8)
+  }
+
+  var facts: (checks: GeneratorChecks, tokenizer: Tokenizer?) {
+    let spec = model.spec
+    let checks = GeneratorChecks(
+      contextLength: contextLength, vocabularySize: spec.vocabularySize,
+      maximumPositions: spec.maximumPositions, hasTokenizer: tokenizer != nil)
+    return (checks, tokenizer)
+  }
+
+  // MARK: Adapters
+
+  /// The loaded adapters, in the order of their loading.
+  public var adapterNames: [String] { adapters.map(\.name) }
+
+  /// Loads a PEFT adapter under a name that requests can ask for.
   ///
-  /// - Throws: `.invalidConfiguration` when the prompt is empty or longer than the context, or an option is out of
-  ///   range; `.mismatch` when it holds tokens that the model does not know.
+  /// - Throws: `.mismatch` when it does not fit the model; `.unsupported` when it cannot be one of several;
+  ///   `.invalidConfiguration` when the name is taken.
+  public func loadAdapter(_ folder: String, name: String) throws(SwiftletError) {
+    guard !adapterNames.contains(name) else {
+      throw SwiftletError(.invalidConfiguration, "there is an adapter '\(name)' already")
+    }
+    let adapter = try NamedAdapter(folder, name: name, number: nextAdapter, for: base)
+    runner.model = try base.adapted(by: adapters + [adapter])
+    adapters.append(adapter)
+    nextAdapter += 1
+  }
+
+  /// - Throws: `.notFound`; `.invalidConfiguration` while requests use it.
+  public func unloadAdapter(_ name: String) throws(SwiftletError) {
+    let number = try adapterNumber(name)
+    guard !(running + waiting).contains(where: { $0.adapter == number }) else {
+      throw SwiftletError(
+        .invalidConfiguration, "requests are being answered by the adapter '\(name)'",
+        remedy: "Try again when they have ended.")
+    }
+    let others = adapters.filter { $0.number != number }
+    runner.model = try base.adapted(by: others)
+    adapters = others
+  }
+
+  // MARK: Requests
+
+  /// Begins an answer to `prompt`; see `generate(_:)`.
   public func generate(
     _ prompt: [Int32], _ options: GenerationOptions = GenerationOptions()
   ) throws(SwiftletError) -> Generation {
-    try check(prompt)
-    return try Generation(of: self, prompt, options)
+    try generate(GenerationRequest(prompt, options))
+  }
+
+  /// Begins an answer; `Generation.next` does the work.
+  ///
+  /// - Throws: `.invalidConfiguration` when the prompt is empty or longer than the context, or an option is out of
+  ///   range; `.mismatch` when it holds tokens that the model does not know; `.notFound` when its adapter is not loaded.
+  public func generate(_ request: GenerationRequest) throws(SwiftletError) -> Generation {
+    let answer = Generation(self, prompt: request.prompt)
+    answer.sequence = try submit(request) { [weak answer] in answer?.take($0) }
+    return answer
   }
 
   /// The logits, (vocabulary), of the token that follows `tokens`.
   ///
   /// - Throws: as `generate` does, or `.outOfMemory`.
   public func logits(after tokens: [Int32]) throws(SwiftletError) -> [Float] {
-    try check(tokens)
-    let known = reusable(tokens)
-    cache.truncate(to: known)
-    cached.removeLast(cached.count - known)
-    try cache.reserve(tokens.count)
-    for start in stride(from: known, to: tokens.count, by: prefillRows) {
-      let end = min(start + prefillRows, tokens.count)
-      try run(tokens[start..<end], isLast: end == tokens.count)
+    var result: Result<[Float], SwiftletError>?
+    let sequence = try submit(GenerationRequest(tokens), onlyLogits: true) { delivery in
+      switch delivery {
+      case .success(.logits(let logits)): result = .success(logits)
+      case .success(.token): break
+      case .failure(let error): result = .failure(error)
+      }
     }
-    return try logits.floats(on: backend)
+    while !sequence.isFinished { try step() }
+    guard let result else { return [] }
+    return try result.get()
   }
 
-  /// How many tokens need not be computed again: the common start of `tokens` and what is cached, without the last
-  /// token, whose logits are wanted.
-  func reusable(_ tokens: [Int32]) -> Int {
-    let most = min(cached.count, tokens.count - 1)
-    return (0..<most).first { cached[$0] != tokens[$0] } ?? most
+  /// Takes a request on; `deliver` is called from `step` for every token.
+  func submit(
+    _ request: GenerationRequest, onlyLogits: Bool = false,
+    deliver: @escaping (Result<TokenSequence.Delivery, SwiftletError>) -> Void
+  ) throws(SwiftletError) -> TokenSequence {
+    try facts.checks.check(request)
+    submitted += 1
+    let sequence = TokenSequence(
+      request, number: submitted, adapter: try adapterNumber(request.adapter),
+      AnswerText(request.options, tokenizer), onlyLogits: onlyLogits,
+      deliver: deliver)
+    waiting.append(sequence)
+    return sequence
   }
 
-  private func check(_ tokens: [Int32]) throws(SwiftletError) {
-    guard !tokens.isEmpty else {
+  private func adapterNumber(_ name: String?) throws(SwiftletError) -> Int32 {
+    guard let name else { return 0 }
+    guard let adapter = adapters.first(where: { $0.name == name }) else {
       throw SwiftletError(
-        .invalidConfiguration, "the prompt is empty",
-        remedy: "A model continues at least one token, such as its begin-of-text token.")
+        .notFound, "there is no adapter '\(name)'",
+        remedy: adapters.isEmpty
+          ? "None is loaded." : "Loaded are: \(adapterNames.joined(separator: ", ")).")
     }
-    guard tokens.count <= contextLength else {
-      throw SwiftletError(
-        .invalidConfiguration, "the prompt has \(tokens.count) tokens, the context \(contextLength)",
-        remedy: contextLength < model.spec.maximumPositions
-          ? "The model's own context has \(model.spec.maximumPositions): ask for more of it, or shorten the prompt."
-          : "The model was made for no more: shorten the prompt.")
-    }
-    let vocabulary = 0..<Int32(model.spec.vocabularySize)
-    if let stranger = tokens.first(where: { !vocabulary.contains($0) }) {
-      throw SwiftletError(
-        .mismatch,
-        "the prompt holds token \(stranger), the model's vocabulary has \(vocabulary.count) tokens",
-        remedy: "Use the tokenizer that came with the model.")
-    }
+    return adapter.number
   }
 
   // MARK: Steps
 
-  /// What a step's plan depends on.
-  private struct StepShape: Hashable {
-    var rows: Int
-    var hasLogits: Bool
-    /// Whether the cache holds rows before these: a device may have other attention, with other memory, where keys are
-    /// as many as queries.
-    var hasPast: Bool
+  /// Whether there is anything to do.
+  public var isIdle: Bool { waiting.isEmpty && running.isEmpty }
+
+  /// What goes on now.
+  public var load: GeneratorLoad {
+    GeneratorLoad(
+      running: running.count, waiting: waiting.count, pagesInUse: pool.held, pages: pool.limit,
+      pageSize: pool.pageSize)
   }
 
-  /// Takes `tokens` into the cache; of the last chunk of a sequence leaves the last row's logits.
-  private func run(_ tokens: ArraySlice<Int32>, isLast: Bool) throws(SwiftletError) {
-    let shape = StepShape(rows: tokens.count, hasLogits: isLast, hasPast: cache.count > 0)
-    try inputs.set(tokens, at: cache.count, on: backend)
-    let plan = plans[shape] ?? Step.plan(on: backend) { forward(shape, $0) }
-    if shape.rows == 1 || shape.rows == prefillRows { plans[shape] = plan }
-    if arena.count < plan.bytes { arena = try backend.allocate(bytes: plan.bytes) }
-    Step.run(plan, in: arena, on: backend) { forward(shape, $0) }
-    cache.advance(by: shape.rows)
-    cached += tokens
+  /// Takes a piece of one prompt, or a token of every answer, through the model. Nothing happens when nothing is to do.
+  ///
+  /// - Throws: what failed on the device: no request can go on. What concerns one request ends that one.
+  public func step() throws(SwiftletError) {
+    removeFinished()
+    admit()
+    let work = nextWork()
+    guard !work.isEmpty else { return }
+    wasPrompt = work[0].sequence.newTokens == 0 || work[0].rows.count > 1
+    let start = ContinuousClock.now
+    let samples = try runner.run(work)
+    let seconds = (ContinuousClock.now - start) / .seconds(1)
+    for item in work {
+      item.sequence.computed = item.rows.upperBound
+      item.sequence.countTime(seconds)
+      if settings.reusesPrefixes { remember(item.sequence) }
+    }
+    for (item, sample) in zip(work.lazy.filter(\.isSampled), samples) { take(sample, for: item.sequence) }
+    removeFinished()
   }
 
-  private func forward(_ shape: StepShape, _ s: Step) {
-    let (ids, rows) = inputs.rows(shape.rows, rotary, longest: contextLength)
-    let hidden = model.hidden(ids, rows, s, compute: compute, cache: cache)
-    guard shape.hasLogits else { return }
-    s.copy(model.logits(hidden.rows(shape.rows - 1..<shape.rows), s), into: logits.tensor)
+  /// Ends all requests with `error`.
+  func fail(_ error: SwiftletError) {
+    for sequence in running + waiting where !sequence.isFinished { sequence.fail(error) }
+    removeFinished()
   }
+
+  private func take(_ sample: ModelRunner.Sample, for sequence: TokenSequence) {
+    totals.newTokens += 1
+    if sequence.onlyLogits {
+      sequence.finish(logits: sample.logits ?? [])
+    } else {
+      sequence.append(
+        sample.token, logProbability: sample.logProbability, logits: sample.logits,
+        contextLength: contextLength)
+    }
+  }
+
+  private func removeFinished() {
+    func isOver(_ sequence: TokenSequence) -> Bool { sequence.isFinished || sequence.isCancelled }
+    for sequence in running where isOver(sequence) { giveBack(sequence) }
+    running.removeAll(where: isOver)
+    waiting.removeAll(where: isOver)
+  }
+
+  private func giveBack(_ sequence: TokenSequence) {
+    pool.release(sequence.pages)
+    sequence.lose()
+  }
+
+  /// Lets the first that wait begin when there is room for them, with the pages that are known already.
+  private func admit() {
+    while running.count < settings.maxSequences, let sequence = waiting.first {
+      let needed = pool.pages(for: sequence.tokens.count + 1)
+      guard needed <= pool.available || running.isEmpty else { return }
+      if settings.reusesPrefixes {
+        sequence.pages = pool.takeKnown(sequence.tokens, root: root(sequence))
+        sequence.computed = sequence.pages.count * pool.pageSize
+        sequence.remembered = sequence.pages.count
+        sequence.countReused(sequence.computed)
+        totals.reusedTokens += sequence.computed
+      }
+      waiting.removeFirst()
+      running.append(sequence)
+    }
+  }
+
+  /// Pieces of prompts and answers in turn.
+  private func nextWork() -> [ModelRunner.Work] {
+    if !wasPrompt, let work = promptWork() { return [work] }
+    let answers = answerWork()
+    return answers.isEmpty ? promptWork().map { [$0] } ?? [] : answers
+  }
+
+  private func promptWork() -> ModelRunner.Work? {
+    guard let sequence = running.first(where: { !$0.isDecoding }) else { return nil }
+    let end = min(sequence.computed + settings.prefillRows, sequence.tokens.count)
+    guard makeRoom(for: sequence, upTo: end) else { return nil }
+    totals.promptTokens += end - sequence.computed
+    return ModelRunner.Work(
+      sequence: sequence, rows: sequence.computed..<end, isSampled: end == sequence.tokens.count)
+  }
+
+  private func answerWork() -> [ModelRunner.Work] {
+    var work: [ModelRunner.Work] = []
+    for sequence in running where sequence.isDecoding {
+      guard makeRoom(for: sequence, upTo: sequence.tokens.count) else { continue }
+      work.append(
+        ModelRunner.Work(
+          sequence: sequence, rows: sequence.computed..<sequence.tokens.count, isSampled: true))
+    }
+    // Some may have given their pages to others meanwhile.
+    return work.filter { $0.sequence.computed == $0.rows.lowerBound }
+  }
+
+  /// Gives `sequence` pages for its first `count` tokens. Those that came after it give theirs for it and start over later; it does
+  /// so itself when it is the last.
+  ///
+  /// - Returns: whether it can go on now.
+  private func makeRoom(for sequence: TokenSequence, upTo count: Int) -> Bool {
+    while sequence.pages.count < pool.pages(for: count) {
+      if let page = pool.take() {
+        sequence.pages.append(page)
+        continue
+      }
+      guard running.count > 1, let last = running.max(by: { $0.number < $1.number }) else {
+        sequence.fail(
+          SwiftletError(
+            .outOfMemory,
+            "the cache of keys and values holds \(pool.limit * pool.pageSize) tokens, the request has \(count)",
+            remedy: "Give the cache more memory, or shorten the prompt."))
+        return false
+      }
+      totals.preemptions += 1
+      giveBack(last)
+      running.removeAll { $0 === last }
+      waiting.insert(last, at: 0)
+      if last === sequence { return false }
+    }
+    return true
+  }
+
+  /// Tells the pool what the sequence's full pages hold.
+  private func remember(_ sequence: TokenSequence) {
+    while (sequence.remembered + 1) * pool.pageSize <= sequence.computed {
+      let index = sequence.remembered
+      let tokens = sequence.tokens[index * pool.pageSize..<(index + 1) * pool.pageSize]
+      pool.remember(
+        sequence.pages[index], tokens: tokens, after: index > 0 ? sequence.pages[index - 1] : nil,
+        root: root(sequence))
+      sequence.remembered += 1
+    }
+  }
+
+  private func root(_ sequence: TokenSequence) -> Int { -Int(sequence.adapter) }
 }
 
-/// What a step reads besides the model: the host writes it before, so that one plan serves all steps of a shape.
-private struct Inputs {
-  private let ids: Tensor  // (1, rows), i32
-  private let positions: Tensor  // (1, rows), i32
-  private let segments: Tensor  // (1, 4), i32
-  private let memory: Buffer
-
-  init(rows: Int, on backend: any Backend) throws(SwiftletError) {
-    let size = DType.i32.size
-    memory = try backend.allocate(bytes: (2 * rows + 4) * size)
-    segments = Tensor(memory, rows: 1, columns: 4, dtype: .i32)
-    ids = Tensor(memory, offset: 4 * size, rows: 1, columns: rows, dtype: .i32)
-    positions = Tensor(memory, offset: (4 + rows) * size, rows: 1, columns: rows, dtype: .i32)
-  }
-
-  /// `tokens` stand at positions from `start` on and see everything before them.
-  func set(_ tokens: ArraySlice<Int32>, at start: Int, on backend: any Backend) throws(SwiftletError) {
-    let segment = [0, tokens.count, 0, start + tokens.count].map(Int32.init)
-    try segments.write(segment, on: backend)
-    try ids.columns(0..<tokens.count).write(Array(tokens), on: backend)
-    let places = (start..<start + tokens.count).map(Int32.init)
-    try positions.columns(0..<tokens.count).write(places, on: backend)
-  }
-
-  func rows(_ count: Int, _ rotary: RotaryTable, longest: Int) -> (ids: Tensor, rows: Rows) {
-    let segments = Segments(table: segments, longest: longest)
-    return (
-      ids.columns(0..<count),
-      Rows(positions: positions.columns(0..<count), segments: segments, rotary: rotary)
-    )
-  }
+/// What a generator has done.
+public struct GeneratorTotals: Sendable, Equatable {
+  /// Of prompts, tokens that went through the model, and tokens that need not.
+  public internal(set) var promptTokens = 0
+  public internal(set) var reusedTokens = 0
+  public internal(set) var newTokens = 0
+  /// How often a request had to give its pages to another.
+  public internal(set) var preemptions = 0
 }
 
-/// A row of results that outlives its step.
-private struct HostRow {
-  let tensor: Tensor  // (1, columns), f32
-  private let memory: Buffer
-
-  init(columns: Int, on backend: any Backend) throws(SwiftletError) {
-    memory = try backend.allocate(bytes: columns * DType.f32.size)
-    tensor = Tensor(memory, rows: 1, columns: columns, dtype: .f32)
-  }
-
-  func floats(on backend: any Backend) throws(SwiftletError) -> [Float] { try tensor.read(on: backend) }
+/// What a generator has to do.
+public struct GeneratorLoad: Sendable, Equatable {
+  public let running: Int
+  public let waiting: Int
+  /// Pages of keys and values that requests hold, and that there may be.
+  public let pagesInUse: Int
+  public let pages: Int
+  /// Tokens of a page.
+  public let pageSize: Int
 }

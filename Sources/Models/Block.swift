@@ -30,12 +30,6 @@ public struct Rows {
   }
 }
 
-/// Where a block's keys and values go during generation, so that later rows find them.
-public protocol KeyValueStore {
-  /// Takes in the new rows (T, keyValueHeads * D) and returns all rows that attention is to see.
-  func append(_ k: Tensor, _ v: Tensor, layer: Int, _ s: Step) -> (k: Tensor, v: Tensor)
-}
-
 /// One layer of a decoder: pre-norm attention, then pre-norm gated feed-forward, each added to the stream.
 public struct Block {
   public let layer: Int
@@ -116,7 +110,7 @@ public struct Block {
   ///
   /// The stream, x and y, is of `compute`'s arithmetic type; what lies between is of type `compute`.
   public func forward(
-    _ x: Tensor, _ rows: Rows, _ s: Step, compute: DType, cache: (any KeyValueStore)? = nil
+    _ x: Tensor, _ rows: Rows, _ s: Step, compute: DType
   ) -> (y: Tensor, saved: Saved) {
     let n1 = self.qkv.makeInput(x.rows, compute, s)
     let (_, _, rstd1) = s.rmsNorm(
@@ -127,9 +121,8 @@ public struct Block {
     s.rotate(q, positions: rows.positions, rows.rotary)
     s.rotate(k, positions: rows.positions, rows.rotary)
     let v = qkv.columns(values)
-    let (allK, allV) = cache?.append(k, v, layer: layer, s) ?? (k, v)
     let mix = output.makeInput(x.rows, compute, s)
-    let (_, logsumexp) = s.attention(q, allK, allV, attention, rows.segments, into: mix.main)
+    let (_, logsumexp) = s.attention(q, k, v, attention, rows.segments, into: mix.main)
     let middle = output.forward(mix, s, adding: x, dropouts: rows.dropouts)
 
     let n2 = self.gateUp.makeInput(x.rows, compute, s)
@@ -221,7 +214,7 @@ public struct Block {
 
   // MARK: QK-norm
 
-  private func normaliseHeads(_ qkv: Tensor, _ s: Step) -> NormalisedHeads? {
+  func normaliseHeads(_ qkv: Tensor, _ s: Step) -> NormalisedHeads? {
     guard let queryNorm, let keyNorm else { return nil }
     let (_, q, rstdQ) = s.rmsNorm(qkv.columns(queries), queryNorm.weight, epsilon: queryNorm.epsilon)
     let (_, k, rstdK) = s.rmsNorm(qkv.columns(keys), keyNorm.weight, epsilon: keyNorm.epsilon)
@@ -240,9 +233,9 @@ public struct Block {
 
   // MARK: Columns
 
-  private var queries: Range<Int> { qkv.columns[0] }
-  private var keys: Range<Int> { qkv.columns[1] }
-  private var values: Range<Int> { qkv.columns[2] }
+  var queries: Range<Int> { qkv.columns[0] }
+  var keys: Range<Int> { qkv.columns[1] }
+  var values: Range<Int> { qkv.columns[2] }
   private var gate: Range<Int> { gateUp.columns[0] }
   private var up: Range<Int> { gateUp.columns[1] }
 

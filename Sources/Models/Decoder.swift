@@ -34,10 +34,10 @@ public struct Decoder {
 
   /// The hidden states after the last block and norm, (T, C), as `logits` takes them.
   public func hidden(
-    _ ids: Tensor, _ rows: Rows, _ s: Step, compute dtype: DType, cache: (any KeyValueStore)? = nil
+    _ ids: Tensor, _ rows: Rows, _ s: Step, compute dtype: DType
   ) -> Linear.Operand {
     var x = s.embedding(ids, embedding, dtype: dtype.arithmetic)
-    for block in blocks { x = block.forward(x, rows, s, compute: dtype, cache: cache).y }
+    for block in blocks { x = block.forward(x, rows, s, compute: dtype).y }
     return normalised(x, s, compute: dtype).hidden
   }
 

@@ -33,15 +33,26 @@ public struct Linear {
     public var columns: Range<Int>
     /// B, (out, rank)
     public var up: Weight
-    public var upGradient: Tensor
+    /// nil when it is not trained.
+    public var upGradient: Tensor?
     public var scale: Float
   }
 
   /// The first halves of all parts' adapters: A, one above the other, (sum of ranks, in).
   public struct Down {
     public var weight: Weight
-    public var gradient: Tensor
+    /// nil when they are not trained.
+    public var gradient: Tensor?
     public var dropout: Float
+    /// nil when all rows have the one adapter.
+    public var owners: Owners?
+  }
+
+  /// Which of several adapters each column of h is of.
+  public struct Owners {
+    /// (1, R), i32
+    public let table: Tensor
+    let memory: Buffer
   }
 
   public var parts: [Part]
@@ -129,9 +140,10 @@ public struct Linear {
   ///   - adding: (T, out): the residual stream.
   ///   - output: y's dtype; the residual's, or else x's, when nil.
   ///   - dropouts: nil outside training.
+  ///   - adapters: (1, T), i32: the rows' adapters, when there are several; nil in training.
   public func forward(
     _ input: Operand, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil,
-    output: DType? = nil
+    adapters: Tensor? = nil, output: DType? = nil
   ) -> Tensor {
     let x = input.main
     let y = s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)
@@ -143,12 +155,14 @@ public struct Linear {
       let e = s.expand(expansion, dtype: x.dtype)
       if let down, let h = input.side {
         s.product(masked(x, down, s, dropouts), rowsOf: e.rows(outputs..<e.rows).columns(0..<inputs), into: h)
+        select(h, adapters, s)
       }
       s.product(input.both ?? x, rowsOf: e.rows(0..<outputs), bias: bias(s), adding: residual, into: y)
       return y
     }
     if let down, let h = input.side {
       s.linear(Factor(masked(x, down, s, dropouts), down.weight), into: h)
+      select(h, adapters, s)
     }
     for (part, range) in zip(parts, columns) {
       let (out, adding) = (y.columns(range), residual?.columns(range))
@@ -182,9 +196,9 @@ public struct Linear {
         s.linearWeightGradient(dy.columns(range), x, addingTo: gradient)
       }
       if let gradient = part.biasGradient { s.columnSum(dy.columns(range), addingTo: gradient) }
-      if let adapter = part.adapter, let h {
+      if let adapter = part.adapter, let gradient = adapter.upGradient, let h {
         s.linearWeightGradient(
-          dy.columns(range), h.columns(adapter.columns), alpha: adapter.scale, addingTo: adapter.upGradient)
+          dy.columns(range), h.columns(adapter.columns), alpha: adapter.scale, addingTo: gradient)
       }
     }
     let trainsAdapters = down != nil && x != nil
@@ -197,7 +211,9 @@ public struct Linear {
       } else {
         backwardAdapters(dy, into: dh, s)
       }
-      s.linearWeightGradient(dh, masked(x, down, s, dropouts), addingTo: down.gradient)
+      if let gradient = down.gradient {
+        s.linearWeightGradient(dh, masked(x, down, s, dropouts), addingTo: gradient)
+      }
     }
     guard needsInputGradient else { return nil }
     if let e { return mergedInputGradient(gradient, e, s, dropouts, into: into) }

@@ -19,7 +19,7 @@ struct Binary {
   let folder: TemporaryFolder
 
   /// Beside the tests' own binary.
-  private static var url: URL {
+  static var url: URL {
     URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent().appending(path: "swiftlet")
   }
 

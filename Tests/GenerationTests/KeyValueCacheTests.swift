@@ -63,7 +63,7 @@ import Testing
     let model = try TestModel.random(kind, on: cpu)
     let tokens = Self.tokens(150)
     let expected = try uncached(model, tokens)
-    let generator = try Generator(model, on: cpu, prefillRows: rows)
+    let generator = try Generator(model, on: cpu, settings: GeneratorSettings(prefillRows: rows))
     #expect(difference(try generator.logits(after: tokens), expected[149]) < 1e-5)
   }
 
@@ -76,7 +76,7 @@ import Testing
     #expect(difference(logits, try Generator(whole, on: cpu).logits(after: tokens)) > 1e-2)
   }
 
-  @Test func growsAndKeepsItsRows() throws {
+  @Test func keepsItsRowsFromStepToStep() throws {
     let model = try TestModel.random(.llama, on: cpu)
     let tokens = Self.tokens(300)
     let generator = try Generator(model, on: cpu)
@@ -86,9 +86,11 @@ import Testing
     }
   }
 
-  @Test func reusesTheCommonStart() throws {
+  /// Whole pages of what was computed before are there, except the last token, whose logits are wanted.
+  @Test(arguments: [1, 4, 16])
+  func reusesTheCommonStart(pageSize: Int) throws {
     let model = try TestModel.random(.qwen3, on: cpu)
-    let generator = try Generator(model, on: cpu)
+    let generator = try Generator(model, on: cpu, settings: GeneratorSettings(pageSize: pageSize))
     let first = Self.tokens(40)
     _ = try generator.logits(after: first)
     // Longer, changed in the middle, the same again, shorter, altogether different.
@@ -96,10 +98,12 @@ import Testing
       first + Self.tokens(9, seed: 2), first.prefix(20) + Self.tokens(9, seed: 3), first,
       Array(first.prefix(11)), Self.tokens(30, seed: 4),
     ]
-    for (tokens, reused) in zip(others, [40, 20, 20, 10, 0]) {
-      #expect(generator.reusable(tokens) == reused)
+    for (tokens, common) in zip(others, [40, 20, 39, 10, 0]) {
+      let before = generator.totals.reusedTokens
+      let logits = try generator.logits(after: tokens)
+      #expect(generator.totals.reusedTokens - before == common / pageSize * pageSize)
       let fresh = try Generator(model, on: cpu).logits(after: tokens)
-      #expect(difference(try generator.logits(after: tokens), fresh) < 1e-5)
+      #expect(difference(logits, fresh) < 1e-5)
     }
   }
 

@@ -19,11 +19,12 @@ struct ReferenceTests {
     let cpu = try CPU()
     let tokenizer = try Tokenizer(gguf: GGUFVocabulary(GGUFTokenizerMetadata(file)))
     let generator = try Generator(
-      try Decoder(.gguf(file), on: cpu), tokenizer: tokenizer, on: cpu, contextLength: 512)
+      try Decoder(.gguf(file), on: cpu), tokenizer: tokenizer, on: cpu,
+      settings: GeneratorSettings(contextLength: 512))
     for row in try #require(ReferenceModel.rows.array) {
       let prompt = tokenizer.encode(try #require(row["prompt"]?.string))
       #expect(prompt.map(Int.init) == row["ids"]?.array?.compactMap(\.int))
-      var generation = try generator.generate(
+      let generation = try generator.generate(
         prompt, GenerationOptions(maxNewTokens: 32, skipsSpecialTokens: false))
       var text = ""
       while let token = try generation.next() { text += token.text }

@@ -1,4 +1,5 @@
 import Basics
+import Compute
 import Foundation
 import Testing
 
@@ -9,15 +10,42 @@ import Testing
   static let probabilities: [Double] = [0.2, 0.04, 0.4, 0.06, 0.3]
   static let logits = probabilities.map { Float(log($0)) }
 
-  /// How often each token comes in `draws` draws.
-  func counts(_ options: SamplingOptions, _ logits: [Float] = logits, draws: Int = 20_000) throws -> [Int] {
-    let sampler = try Sampler(options)
-    var counts = [Int](repeating: 0, count: logits.count)
-    var context: [Int32] = []
-    for _ in 0..<draws {
-      counts[Int(sampler.sample(logits, after: context))] += 1
-      context.append(0)
+  /// A token for each of `positions`, of the same logits.
+  func draws(_ options: SamplingOptions, _ logits: [Float], positions: Range<Int>) throws -> [Int32] {
+    let (n, V) = (positions.count, logits.count)
+    let cpu = try CPU(threads: 1)
+    let memory = try cpu.allocate(bytes: 4 * n * (V + SamplingColumn.count + 6))
+    let rows = Tensor(memory, rows: n, columns: V, dtype: .f32)
+    let numbers = Tensor(memory, offset: 4 * n * V, rows: n, columns: SamplingColumn.count, dtype: .f32)
+    let seeds = Tensor(memory, offset: 4 * n * (V + SamplingColumn.count), rows: n, columns: 4, dtype: .i32)
+    let out = Tensor(memory, offset: 4 * n * (V + SamplingColumn.count + 4), rows: 2, columns: n, dtype: .f32)
+    let words = positions.map { position in
+      let sequence = TokenSequence(
+        GenerationRequest([0], GenerationOptions(sampling: options)), number: 1, adapter: 0,
+        AnswerText(GenerationOptions(), nil)
+      ) { _ in }
+      var (numbers, seed) = sequence.samplingWords
+      seed[2] = Int32(position)
+      return (numbers, seed)
     }
+    _ = rows.hostFloats.update(fromContentsOf: (0..<n).flatMap { _ in logits })
+    _ = numbers.hostFloats.update(
+      fromContentsOf: words.flatMap { $0.0.map { Float(bitPattern: UInt32(bitPattern: $0)) } })
+    _ = seeds.hostInts.update(fromContentsOf: words.flatMap(\.1))
+    let tokens = Tensor(
+      memory, offset: 4 * n * (V + SamplingColumn.count + 4), rows: 1, columns: n, dtype: .i32)
+    try Step.runOnce(on: cpu) { s in
+      s.sample(rows, numbers: numbers, seeds: seeds, tokens: tokens, logProbabilities: out.rows(1..<2))
+    }
+    return withExtendedLifetime(memory) { Array(tokens.hostInts) }
+  }
+
+  /// How often each token comes in `count` draws.
+  func counts(
+    _ options: SamplingOptions, _ logits: [Float] = logits, draws count: Int = 20_000
+  ) throws -> [Int] {
+    var counts = [Int](repeating: 0, count: logits.count)
+    for token in try draws(options, logits, positions: 0..<count) { counts[Int(token)] += 1 }
     return counts
   }
 
@@ -71,25 +99,51 @@ import Testing
   }
 
   @Test func takesTheGreatestAtTemperatureZero() throws {
-    let sampler = try Sampler(.greedy)
-    #expect(sampler.sample(Self.logits, after: []) == 2)
-    #expect(sampler.sample([1, 3, 3, 2], after: []) == 1)
+    #expect(try draws(.greedy, Self.logits, positions: 0..<1) == [2])
+    #expect(try draws(.greedy, [1, 3, 3, 2], positions: 0..<1) == [1])
     #expect(try counts(SamplingOptions(temperature: 1e-6))[2] == 20_000)
   }
 
+  /// The logits that `options` make of `logits` after `prompt` and `answer`.
+  func edited(
+    _ options: SamplingOptions, _ logits: [Float], prompt: [Int32], answer: [Int32] = []
+  ) throws -> [Float] {
+    let sequence = TokenSequence(
+      GenerationRequest(prompt, GenerationOptions(sampling: options)), number: 1, adapter: 0,
+      AnswerText(GenerationOptions(), nil)
+    ) { _ in }
+    for id in answer { sequence.append(id, logProbability: 0, logits: nil, contextLength: 100) }
+    let words = sequence.edits(row: 1) + [-1, 0, 0, 0]
+    let cpu = try CPU(threads: 1)
+    let memory = try cpu.allocate(bytes: 4 * (2 * logits.count + words.count))
+    let row = Tensor(memory, rows: 2, columns: logits.count, dtype: .f32)
+    let edits = Tensor(memory, offset: 8 * logits.count, rows: words.count / 4, columns: 4, dtype: .i32)
+    _ = row.hostFloats.update(fromContentsOf: logits + logits)
+    _ = edits.hostInts.update(fromContentsOf: words)
+    try Step.runOnce(on: cpu) { $0.editLogits(row, edits) }
+    return withExtendedLifetime(memory) {
+      #expect(Array(row.hostFloats.prefix(logits.count)) == logits)
+      return Array(row.hostFloats.suffix(logits.count))
+    }
+  }
+
   @Test func repetitionPenaltyWeakensEveryTokenOfTheContextOnce() throws {
-    let sampler = try Sampler(SamplingOptions(repetitionPenalty: 2))
-    #expect(sampler.sample([4, 3, -1], after: []) == 0)
-    #expect(sampler.sample([4, 3, -1], after: [0]) == 1)
-    #expect(sampler.sample([4, 1.5, -1], after: [0, 0, 0]) == 0)
-    #expect(sampler.sample([-1, -1.5, -4], after: [0, 2]) == 1)
+    let options = SamplingOptions(repetitionPenalty: 2)
+    #expect(try edited(options, [4, 3, -1], prompt: [0]) == [2, 3, -1])
+    #expect(try edited(options, [4, 3, -1], prompt: [0, 0], answer: [0, 2]) == [2, 3, -2])
+  }
+
+  @Test func otherPenaltiesCountTheAnswerOnly() throws {
+    let options = SamplingOptions(
+      presencePenalty: 0.5, frequencyPenalty: 0.25, logitBias: [0: -3, 2: 10])
+    #expect(
+      try edited(options, [1, 1, 1, 1], prompt: [0, 0, 3], answer: [1, 1, 2]) == [-2, 0, 10.25, 1])
   }
 
   @Test func seedAndPositionDecide() throws {
     let flat = [Float](repeating: 0, count: 1000)
     func draws(_ seed: UInt64) throws -> [Int32] {
-      let sampler = try Sampler(SamplingOptions(temperature: 1, seed: seed))
-      return (0..<50).map { sampler.sample(flat, after: Array(repeating: 0, count: $0)) }
+      try self.draws(SamplingOptions(temperature: 1, seed: seed), flat, positions: 0..<50)
     }
     #expect(try draws(1) == draws(1))
     #expect(try draws(1) != draws(2))
@@ -101,10 +155,12 @@ import Testing
     SamplingOptions(topP: 0), SamplingOptions(topP: 1.1), SamplingOptions(minP: -0.1),
     SamplingOptions(minP: 2),
     SamplingOptions(minP: .nan), SamplingOptions(repetitionPenalty: 0),
-    SamplingOptions(repetitionPenalty: -.infinity),
+    SamplingOptions(repetitionPenalty: -.infinity), SamplingOptions(presencePenalty: 3),
+    SamplingOptions(frequencyPenalty: .nan), SamplingOptions(logitBias: [5: 1]),
+    SamplingOptions(logitBias: [0: .infinity]),
   ])
   func refusesSenselessValues(options: SamplingOptions) throws {
-    let error = #expect(throws: SwiftletError.self) { try Sampler(options) }
+    let error = #expect(throws: SwiftletError.self) { try options.check(vocabulary: 5) }
     #expect(error?.code == .invalidConfiguration)
   }
 }

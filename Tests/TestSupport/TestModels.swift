@@ -101,6 +101,12 @@ public enum TestModel {
         (.weight(.gate, layer: layer), [F, C]), (.weight(.up, layer: layer), [F, C]),
         (.weight(.down, layer: layer), [C, F]),
       ]
+      if spec.hasAttentionBias {
+        tensors += [
+          (.bias(.q, layer: layer), [queries]), (.bias(.k, layer: layer), [keys]),
+          (.bias(.v, layer: layer), [keys]),
+        ]
+      }
       if spec.normalisesHeads { tensors += [(.queryNorm(layer: layer), [D]), (.keyNorm(layer: layer), [D])] }
     }
     return tensors.compactMap { name, shape in name.huggingFace.map { ($0, shape) } }

@@ -13,9 +13,11 @@ public enum TinyModel {
   /// - Parameters:
   ///   - name: of the model's folder, made in `folder`.
   ///   - vocabulary: rows of the embedding; the tokenizer has 259 tokens.
+  ///   - settings: of config.json, in place of those of the Llama.
   /// - Returns: the model folder's path.
   public static func write(
-    to folder: TemporaryFolder, named name: String = "tiny", vocabulary: Int = 272
+    to folder: TemporaryFolder, named name: String = "tiny", vocabulary: Int = 272,
+    settings: JSON.Object = [:]
   ) throws -> String {
     try folder.write(JSON.object(["eos_token_id": [256, 258]]).text(), "\(name)/generation_config.json")
     try folder.write(tokenizer.text(), "\(name)/tokenizer.json")
@@ -23,7 +25,9 @@ public enum TinyModel {
     try folder.write(roles.text(), "\(name)/tokenizer_config.json")
     let path = "\(folder.path)/\(name)"
     var generator = Noise(state: 1)
-    try TestModel.write(config(vocabulary), to: path) { name, count in
+    var config = config(vocabulary)
+    config.merge(settings)
+    try TestModel.write(.object(config), to: path) { name, count in
       (0..<count).map { _ in name.hasSuffix("norm.weight") ? 1 : generator.next() / 4 }
     }
     return path
@@ -45,7 +49,7 @@ public enum TinyModel {
     + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
     """
 
-  private static func config(_ vocabulary: Int) -> JSON {
+  private static func config(_ vocabulary: Int) -> JSON.Object {
     [
       "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": .int(vocabulary),
       "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,

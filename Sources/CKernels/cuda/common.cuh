@@ -20,6 +20,25 @@ typedef unsigned long long uint64_t;
 #define KERNEL extern "C" __global__ void
 #define DEVICE static __device__ __forceinline__
 
+// MARK: Kernels one after the other
+//
+// A kernel that was launched as overlapping may begin while the last one is ending (programmatic dependent
+// launch). Both are nothing elsewhere.
+
+// Returns when all kernels before have ended. Nothing that they write may be touched earlier.
+DEVICE void wait_for_predecessors() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// From here on, when all blocks have come here, the next kernel may begin.
+DEVICE void let_successor_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
 // MARK: bfloat16
 
 struct __align__(2) bf16 {

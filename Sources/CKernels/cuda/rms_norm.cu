@@ -27,6 +27,8 @@ template <int THREADS> DEVICE float group_sum(float value) {
 template <typename X, typename Y, int V, int THREADS>
 DEVICE void rms_norm(matrix x, matrix residual, const float *weight, float epsilon, int64_t width, matrix h,
                      matrix y, float *rstd) {
+  let_successor_begin();
+  wait_for_predecessors();
   group g;
   int64_t per_row = x.columns / width;
   bool inside = my_group<THREADS>(x.rows * per_row, per_row, width, g);

@@ -11,6 +11,28 @@ typedef uint64_t sw_device_address;
 
 // MARK: Driver (libcuda.so.1). Every function returns a CUresult, 0 for success.
 
+// CUmemAllocationProp and CUmemAccessDesc: memory of one device's, and who may use it.
+typedef struct {
+  int allocation_type, handle_types, location_type, device;
+  void *metadata;
+  uint8_t flags[8];
+} sw_memory_properties;
+typedef struct {
+  int location_type, device, access;
+} sw_memory_access;
+
+// CUlaunchAttribute and CUlaunchConfig.
+typedef struct {
+  int id, padding;
+  uint64_t value[8];
+} sw_launch_attribute;
+typedef struct {
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+  void *stream;
+  sw_launch_attribute *attributes;
+  unsigned attribute_count;
+} sw_launch_config;
+
 #define SW_CUDA_DRIVER(X)                                                                                    \
   X(cuInit, unsigned flags)                                                                                  \
   X(cuDriverGetVersion, int *version)                                                                        \
@@ -26,6 +48,17 @@ typedef uint64_t sw_device_address;
   X(cuMemGetInfo_v2, size_t *free, size_t *total)                                                            \
   X(cuMemAlloc_v2, sw_device_address *address, size_t bytes)                                                 \
   X(cuMemFree_v2, sw_device_address address)                                                                 \
+  X(cuMemGetAllocationGranularity, size_t *bytes, const sw_memory_properties *properties, int option)        \
+  X(cuMemAddressReserve, sw_device_address *address, size_t bytes, size_t alignment, sw_device_address hint, \
+    unsigned long long flags)                                                                                \
+  X(cuMemAddressFree, sw_device_address address, size_t bytes)                                               \
+  X(cuMemCreate, uint64_t *handle, size_t bytes, const sw_memory_properties *properties,                     \
+    unsigned long long flags)                                                                                \
+  X(cuMemRelease, uint64_t handle)                                                                           \
+  X(cuMemMap, sw_device_address address, size_t bytes, size_t offset, uint64_t handle,                       \
+    unsigned long long flags)                                                                                \
+  X(cuMemUnmap, sw_device_address address, size_t bytes)                                                     \
+  X(cuMemSetAccess, sw_device_address address, size_t bytes, const sw_memory_access *accesses, size_t count) \
   X(cuMemHostAlloc, void **memory, size_t bytes, unsigned flags)                                             \
   X(cuMemFreeHost, void *memory)                                                                             \
   X(cuMemcpyAsync, sw_device_address to, sw_device_address from, size_t bytes, void *stream)                 \
@@ -42,6 +75,7 @@ typedef uint64_t sw_device_address;
   X(cuFuncGetAttribute, int *value, int attribute, void *function)                                           \
   X(cuLaunchKernel, void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,     \
     unsigned block_y, unsigned block_z, unsigned shared_bytes, void *stream, void **arguments, void **extra) \
+  X(cuLaunchKernelEx, const sw_launch_config *config, void *function, void **arguments, void **extra)        \
   X(cuStreamCreate, void **stream, unsigned flags)                                                           \
   X(cuStreamDestroy_v2, void *stream)                                                                        \
   X(cuStreamSynchronize, void *stream)                                                                       \

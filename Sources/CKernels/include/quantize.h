@@ -21,3 +21,13 @@ void sw_quantize_dynamic(const float *in, int64_t count, float offset, const flo
 // One row of INT8: q = in * (127 / absmax), ties to even. Returns the row's absmax.
 // Source: bitsandbytes' int8_vectorwise_quant.
 float sw_quantize_int8(const float *in, int64_t count, int8_t *codes);
+
+// Blocks of ggml's formats, SW_W_Q4_0 ... SW_W_Q6_K, of `count` finite floats, a whole number of blocks: at
+// `out`, which need not be aligned.
+// Source: ggml's reference quantisers, whose choice of scales these follow; without an importance matrix.
+void sw_quantize_blocks(const float *in, int64_t count, sw_format format, void *out);
+
+// rows of W += scale * B A, in float: (rows, columns) += scale * (rows, rank) (rank, columns), one term after
+// the other.
+void sw_add_low_rank(float *w, int64_t rows, int64_t columns, const float *b, const float *a, int64_t rank,
+                     float scale);

@@ -10,6 +10,7 @@ extension CUDA {
     let shape = NormLaunch(x, width, [x, residual, weight, h, y])
     launch(
       .rmsNorm, "rms_norm_\(x.dtype)_\(y.dtype)_\(shape.suffix)", grid: shape.grid, threads: 256,
+      overlapping: x.rows <= 64,  // a decoding step: nothing else is between its kernels
       x.matrix, residual.kernel, weight.address, epsilon, Int64(width), h.kernel, y.matrix, rstd.address)
   }
 

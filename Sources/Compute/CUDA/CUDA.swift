@@ -15,8 +15,10 @@ public final class CUDA: Backend {
   private var modules: [KernelSource: UnsafeMutableRawPointer] = [:]
   private var functions: [String: UnsafeMutableRawPointer] = [:]
   private(set) var failure: SwiftletError?
-  private let ledger = Ledger()
+  let ledger = Ledger()
   private var stage: UploadStage?
+  /// Counters of blocks that meet within a kernel, 0 between kernels: see `arrivals`.
+  private var counters: Buffer?
   /// Made with the first memory of the host's.
   var copyStream: CopyStream?
   public private(set) lazy var rates: DeviceRates? = try? measureRates()
@@ -26,8 +28,7 @@ public final class CUDA: Backend {
   var driver: sw_cuda_driver { device.driver }
   var libraries: CUDALibraries { device.libraries }
 
-  /// Takes a GPU into use and loads the kernels, from the cache or compiled now; those of attention, which cuDNN mostly
-  /// does without, when they are first used.
+  /// Takes a GPU into use and loads the kernels, from the cache or compiled now, but those that not every run needs.
   ///
   /// - Parameters:
   ///   - ordinal: which GPU, from 0.
@@ -46,6 +47,9 @@ public final class CUDA: Backend {
     compiler = KernelCompiler(
       nvrtc: libraries.nvrtc, architecture: device.architecture, cacheFolder: kernelCache)
     try loadKernels()
+    counters = try allocate(bytes: Self.counterCount * MemoryLayout<UInt32>.size)
+    start("clearing counters") { $0.cuMemsetD8Async(arrivals, 0, Self.counterCount * 4, stream) }
+    if let failure { throw failure }
   }
 
   /// Whether this machine has a driver and a GPU.
@@ -139,6 +143,12 @@ public final class CUDA: Backend {
     return made
   }
 
+  /// How many of `arrivals` there are.
+  static let counterCount = 64 << 10
+
+  /// Counters for blocks of a kernel that meet: 0 when it starts, and again when it has ended.
+  var arrivals: sw_device_address { sw_device_address(UInt(bitPattern: counters?.base)) }
+
   private func makeFusedAttention() -> CuDNNAttention? {
     guard let functions = libraries.dnn, let library = try? CuDNN(functions, on: device, stream) else {
       return nil
@@ -174,10 +184,12 @@ public final class CUDA: Backend {
   /// - Parameters:
   ///   - threads: of a block.
   ///   - shared: bytes of dynamic shared memory.
+  ///   - overlapping: the kernel calls `wait_for_predecessors` before it touches what other kernels write, and may
+  ///     begin while the last is ending.
   ///   - arguments: as the kernel declares them: same sizes, same order.
   func launch<each Argument: BitwiseCopyable>(
     _ source: KernelSource, _ name: String, grid: Grid, threads: Int, shared: Int = 0,
-    _ arguments: repeat each Argument
+    overlapping: Bool = false, _ arguments: repeat each Argument
   ) {
     guard failure == nil, grid.x > 0, grid.y > 0, grid.z > 0, let function = function(name, source) else {
       return
@@ -200,12 +212,32 @@ public final class CUDA: Backend {
         }
         precondition(offset <= bytes.count && count <= pointers.count)
         start("starting \(name)") {
-          $0.cuLaunchKernel(
-            function, UInt32(grid.x), UInt32(grid.y), UInt32(grid.z), UInt32(threads), 1, 1, UInt32(shared),
-            stream,
-            pointers.baseAddress, nil)
+          launch($0, function, grid, threads, shared, overlapping: overlapping, pointers.baseAddress)
         }
       }
+    }
+  }
+
+  private func launch(
+    _ driver: sw_cuda_driver, _ function: UnsafeMutableRawPointer, _ grid: Grid, _ threads: Int,
+    _ shared: Int,
+    overlapping: Bool, _ arguments: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
+  ) -> Int32 {
+    guard overlapping, device.computeCapability.major >= 9 else {
+      return driver.cuLaunchKernel(
+        function, UInt32(grid.x), UInt32(grid.y), UInt32(grid.z), UInt32(threads), 1, 1, UInt32(shared),
+        stream,
+        arguments, nil)
+    }
+    // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+    var attribute = sw_launch_attribute()
+    (attribute.id, attribute.value.0) = (6, 1)
+    return withUnsafeMutablePointer(to: &attribute) {
+      var config = sw_launch_config(
+        grid_x: UInt32(grid.x), grid_y: UInt32(grid.y), grid_z: UInt32(grid.z), block_x: UInt32(threads),
+        block_y: 1, block_z: 1, shared_bytes: UInt32(shared), stream: stream, attributes: $0,
+        attribute_count: 1)
+      return driver.cuLaunchKernelEx(&config, function, arguments, nil)
     }
   }
 
@@ -222,7 +254,7 @@ public final class CUDA: Backend {
 
   /// Loads what every step needs, compiled side by side where it must be.
   private func loadKernels() throws(SwiftletError) {
-    let sources = KernelSource.allCases.filter { $0 != .attention }
+    let sources = KernelSource.allCases.filter { !$0.isLoadedWhenUsed }
     let compiler = compiler
     let cubins = try inParallel(sources.count, into: [[UInt8]]()) { index throws(SwiftletError) in
       try compiler.cubin(sources[index])
@@ -241,7 +273,7 @@ public final class CUDA: Backend {
 }
 
 /// Counts allocated bytes, on whichever thread buffers end.
-private final class Ledger: Sendable {
+final class Ledger: Sendable {
   private let bytes = Mutex((now: 0, peak: 0))
 
   var now: Int { bytes.withLock { $0.now } }

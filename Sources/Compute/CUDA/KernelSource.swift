@@ -10,11 +10,26 @@ enum KernelSource: String, CaseIterable {
   case elementwise
   case embedding
   case expand
+  case fewRows = "few_rows"
+  case fewRowsFloat = "few_rows_float"
+  case fewRowsINT8 = "few_rows_int8"
+  case fewRowsNF4 = "few_rows_nf4"
   case float8
   case matrixProduct = "matrix_product"
   case optimizer
+  case pageWrite = "page_write"
+  case pagedAttention = "paged_attention"
   case quantize
   case rmsNorm = "rms_norm"
+  case sampling
+
+  /// Large ones that not every run needs: cuDNN mostly does without attention's, training without those of generation.
+  var isLoadedWhenUsed: Bool {
+    switch self {
+    case .attention, .fewRowsFloat, .fewRowsINT8, .fewRowsNF4, .pagedAttention: true
+    default: false
+    }
+  }
 
   /// The file's text, without the headers it includes.
   var text: String { cudaSource(rawValue) }
@@ -22,7 +37,12 @@ enum KernelSource: String, CaseIterable {
 
 /// A header of CKernels/cuda that any source file may include.
 enum KernelHeader: String, CaseIterable {
+  case attentionTiles = "attention_tiles"
   case common
+  case fewRowsFormats = "few_rows_formats"
+  case fewRowsMMA = "few_rows_mma"
+  case fewRowsOperands = "few_rows_operands"
+  case philox
   case weights
 
   /// As `#include` names it.

@@ -1,4 +1,5 @@
 import CKernels
+import Dispatch
 
 /// How a weight matrix lies in memory or in a file. Raw values are those of `sw_format` in CKernels.
 ///
@@ -42,15 +43,38 @@ public enum StorageFormat: Int32, Sendable, CaseIterable {
 }
 
 extension StorageFormat {
-  /// `floats` as bytes of this format, rounded to nearest, ties to even.
+  /// Elements that one thread encodes at a time: whole blocks of every format.
+  private static let encodedPiece = 1 << 15
+
+  /// `floats` as bytes of this format: rounded to nearest, ties to even, or in ggml's blocks. On all cores.
   ///
-  /// - Precondition: the format is `f32`, `f16` or `bf16`.
+  /// - Precondition: the format has no tables of its own, as NF4 and INT8 have; the floats are whole blocks, and finite
+  ///   where the format is one of blocks.
   public func encoded(_ floats: Span<Float>) -> [UInt8] {
-    [UInt8](unsafeUninitializedCapacity: floats.count * bytesPerBlock) { out, count in
-      floats.withUnsafeBufferPointer {
-        sw_encode($0.baseAddress, Int64($0.count), sw_format(rawValue: rawValue), out.baseAddress)
+    precondition(self != .nf4 && self != .int8 && floats.count % blockSize == 0)
+    return [UInt8](unsafeUninitializedCapacity: floats.count / blockSize * bytesPerBlock) { out, count in
+      count = floats.count / blockSize * bytesPerBlock
+      guard let out = out.baseAddress else { return }
+      floats.withUnsafeBufferPointer { floats in
+        guard let floats = floats.baseAddress else { return }
+        encode(floats, count: count / bytesPerBlock * blockSize, into: out)
       }
-      count = floats.count * bytesPerBlock
+    }
+  }
+
+  private func encode(_ floats: UnsafePointer<Float>, count: Int, into out: UnsafeMutablePointer<UInt8>) {
+    // Pieces read and write disjoint memory.
+    nonisolated(unsafe) let (floats, out) = (floats, out)
+    let format = sw_format(rawValue: rawValue)
+    DispatchQueue.concurrentPerform(iterations: (count + Self.encodedPiece - 1) / Self.encodedPiece) {
+      piece in
+      let start = piece * Self.encodedPiece
+      let size = Int64(min(Self.encodedPiece, count - start))
+      let target = out + start / blockSize * bytesPerBlock
+      switch self {
+      case .f32, .f16, .bf16: sw_encode(floats + start, size, format, target)
+      default: sw_quantize_blocks(floats + start, size, format, target)
+      }
     }
   }
 }

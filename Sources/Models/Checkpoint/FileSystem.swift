@@ -60,6 +60,11 @@ final class AtomicFile {
     }
   }
 
+  /// Makes the file at least so long; what nobody writes reads as zeros.
+  func extend(to count: Int) throws(SwiftletError) {
+    guard ftruncate(descriptor, off_t(count)) == 0 else { throw Self.unwritable(path) }
+  }
+
   /// Puts the file in place once its bytes are on disk.
   func commit() throws(SwiftletError) {
     guard fsync(descriptor) == 0, rename(temporaryPath, path) == 0 else { throw Self.unwritable(path) }

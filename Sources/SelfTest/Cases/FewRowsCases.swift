@@ -32,6 +32,17 @@ extension OpCase {
         fewRows(WeightKind(format: .q6_K), rows: 2, inputs: 2560, outputs: [5]),
         fewRows(nf4, rows: 1, inputs: 2112, outputs: [9], ranks: [64]),
         fewRows(q4, rows: 1, inputs: 64, outputs: [1500]),
+        // Many blocks of columns and rows: several warps, ranges of columns, tiles for each block, tables that change.
+        fewRows(f32, rows: 3, inputs: 18_944, outputs: [16]),
+        fewRows(nf4, rows: 1, inputs: 64, outputs: [17_000]),
+        fewRows(
+          nf4, rows: 16, inputs: 1024, outputs: [80, 48, 48], ranks: [16, 16, 16], biases: [0, 1, 2]),
+        fewRows(
+          WeightKind(format: .nf4), rows: 33, inputs: 832, outputs: [50, 50], ranks: [8, 8], activation: .silu
+        ),
+        fewRows(WeightKind(format: .int8), rows: 64, inputs: 640, outputs: [100], adding: .stream),
+        fewRows(WeightKind(format: .f16), rows: 9, inputs: 128, outputs: [30, 30], activation: .gelu),
+        fewRows(bf16, rows: 20, inputs: 4096, outputs: [24, 40]),
         // More than a handful.
         fewRows(q4, rows: 21, inputs: 96, outputs: [48, 16], ranks: [4, 4]),
         selectAdapters(rows: 1, owners: [0]), selectAdapters(rows: 5, owners: [0, 0, 1, 1, 1, 3]),

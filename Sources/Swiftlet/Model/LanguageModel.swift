@@ -21,6 +21,8 @@ public final class LanguageModel {
   public private(set) var parameters: Parameters?
   /// The adapter's settings, when there is one.
   public private(set) var lora: LoRAConfiguration?
+  /// What the matrices are held as.
+  public let weights: BaseWeights
   let file: ModelFile
 
   /// Opens a model.
@@ -36,6 +38,7 @@ public final class LanguageModel {
   ) throws(SwiftletError) {
     let file = try ModelFile(named: name)
     self.file = file
+    self.weights = weights
     path = file.path
     text = try LanguageModelText(file)
     let (tokens, rows) = (text.tokenizer.vocabularySize, try file.spec().vocabularySize)
@@ -100,6 +103,7 @@ extension LanguageModel {
       try AdapterFolder.save(parameters, lora, baseModel: path, to: folder)
     } else {
       try decoder.save(to: folder, as: .bfloat16, source: file)
+      try writeTokenizer(to: folder)
     }
   }
 

@@ -54,21 +54,9 @@ public struct LanguageModelText: Sendable {
 
 extension LanguageModelText {
   private init(_ metadata: GGUFTokenizerMetadata, path: String) throws(SwiftletError) {
-    guard let model = metadata.model else {
-      throw SwiftletError(.malformedFile, "\(path): the metadata lack tokenizer.ggml.model")
-    }
-    func id(_ value: Int?) -> Int32? { value.flatMap { Int32(exactly: $0) } }
+    let vocabulary = try metadata.vocabulary(path: path)
     do {
-      tokenizer = try Tokenizer(
-        gguf: GGUFVocabulary(
-          model: model, pre: metadata.pre, tokens: metadata.tokens,
-          scores: metadata.scores.isEmpty ? nil : metadata.scores,
-          tokenTypes: metadata.tokenTypes.isEmpty
-            ? nil : metadata.tokenTypes.map { Int32(truncatingIfNeeded: $0) },
-          merges: metadata.merges.isEmpty ? nil : metadata.merges, bosID: id(metadata.bosID),
-          eosID: id(metadata.eosID), unkID: id(metadata.unknownID), padID: id(metadata.paddingID),
-          eotID: id(metadata.eotID), addBOS: metadata.addBOS, addEOS: metadata.addEOS,
-          addSpacePrefix: metadata.addSpacePrefix))
+      tokenizer = try Tokenizer(gguf: vocabulary)
     } catch { throw SwiftletError(error.code, "\(path): \(error.message)", remedy: error.remedy) }
     chatTemplate = try metadata.chatTemplate.map { source throws(SwiftletError) in
       try ChatTemplate(source: source, name: "\(path) (tokenizer.chat_template)")

@@ -13,6 +13,8 @@ public struct ChatTemplate: Sendable {
 
   /// What error messages call the template.
   public let name: String
+  /// The Jinja source, as it was given.
+  public let source: String
   /// Whether the template marks the assistant's text with `{% generation %}` blocks.
   public let marksGeneration: Bool
   private let program: Jinja.Program
@@ -27,6 +29,7 @@ public struct ChatTemplate: Sendable {
   ///   (`include`, `import`, `extends`: a chat template is one file).
   public init(source: String, name: String = "chat_template") throws(SwiftletError) {
     self.name = name
+    self.source = source
     do {
       program = try Jinja.Parser.parse(source)
     } catch {

@@ -11,7 +11,7 @@ final class TokenizerCore: Sendable {
   /// Highest token id + 1.
   let vocabularySize: Int
   /// Added tokens by id, and the ids by content.
-  private let added: [Int32: AddedToken]
+  let added: [Int32: AddedToken]
   private let addedIDs: [[UInt8]: Int32]
   /// What added tokens that are looked for in the normalised text match there.
   private let normalizedContents: [Int32: [UInt8]]

@@ -70,7 +70,7 @@ extension Tokenizer {
   }
 
   /// The content of a file; nil if there is none.
-  private static func json(_ name: String, in folder: URL) throws(SwiftletError) -> JSON? {
+  static func json(_ name: String, in folder: URL) throws(SwiftletError) -> JSON? {
     let file = folder.appendingPathComponent(name)
     guard FileManager.default.fileExists(atPath: file.path) else { return nil }
     guard let data = try? Data(contentsOf: file) else { throw SwiftletError.unreadable(file.path) }
@@ -111,7 +111,7 @@ extension BPEModel {
   /// Above any vocabulary, below what would take gigabytes.
   static let highestID = 1 << 24
 
-  private static func tokens(_ vocab: JSON.Object) throws(SwiftletError) -> [String] {
+  static func tokens(_ vocab: JSON.Object) throws(SwiftletError) -> [String] {
     var tokens: [String] = []
     tokens.reserveCapacity(vocab.count)
     for (token, value) in vocab {
@@ -125,7 +125,7 @@ extension BPEModel {
   }
 
   /// A merge is a pair, or in older files both tokens in one string with a space between.
-  private static func pair(_ merge: JSON) throws(SwiftletError) -> (String, String) {
+  static func pair(_ merge: JSON) throws(SwiftletError) -> (String, String) {
     if let parts = merge.array, parts.count == 2, let left = parts[0].string, let right = parts[1].string {
       return (left, right)
     }

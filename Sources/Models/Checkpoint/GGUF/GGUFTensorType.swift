@@ -29,6 +29,11 @@ extension StoredTensor.Element {
     }
   }
 
+  /// The number of a type that we read.
+  var ggufNumber: UInt32? {
+    (0...30).first { if case .known(self) = Self.gguf($0) { true } else { false } }
+  }
+
   private static let unread: [UInt32: String] = [
     9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
     20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",

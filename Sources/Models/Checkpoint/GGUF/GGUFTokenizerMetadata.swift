@@ -12,8 +12,8 @@ public struct GGUFTokenizerMetadata: Sendable {
   public let scores: [Float]
   /// 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; by id.
   public let tokenTypes: [Int]
-  /// BPE merges in order of rank, two parts with a space between.
-  public let merges: [String]
+  /// BPE merges in order of rank, two parts with a space between; nil where the file has no such list.
+  public let merges: [String]?
 
   public let bosID: Int?
   public let eosID: Int?
@@ -36,7 +36,7 @@ public struct GGUFTokenizerMetadata: Sendable {
     tokens = try keys.strings("ggml.tokens")
     scores = try keys.elements("ggml.scores", \.double).map(Float.init)
     tokenTypes = try keys.elements("ggml.token_type", \.int)
-    merges = try keys.strings("ggml.merges")
+    merges = file.metadata["tokenizer.ggml.merges"] == nil ? nil : try keys.strings("ggml.merges")
     bosID = try keys.scalar("ggml.bos_token_id", \.int)
     eosID = try keys.scalar("ggml.eos_token_id", \.int)
     eotID = try keys.scalar("ggml.eot_token_id", \.int)

@@ -1,0 +1,88 @@
+// What the kernels for few rows share (FewRows.swift): their operands, and what comes after the products.
+#pragma once
+#include "weights.cuh"
+
+enum { MAX_PARTS = 4 };
+enum activation_kind : int32_t { ACT_NONE = -1, ACT_SILU, ACT_GELU_TANH, ACT_GELU };
+
+// One of the layers that share an input, and its adapter.
+struct few_rows_part {
+  weight w;
+  const float *bias; // (rows), or NULL
+  const float *up;   // B, (rows, rank), contiguous, or NULL
+  float scale;
+  int32_t column, rank; // its columns of h
+  int32_t first;        // its first column of out
+};
+
+struct few_rows {
+  few_rows_part part[MAX_PARTS];
+  matrix x, h, addend, out; // h, addend: data is NULL for none
+  int32_t parts;
+  activation_kind activation;
+  // How the tensor cores' kernels share the work: `tiles` of weight rows, each in `splits` ranges of columns.
+  int32_t tiles, splits;
+  float *partials;    // sums of each range; the last block that arrives at a tile adds them up
+  uint32_t *arrivals; // by tile, 0 before and after
+};
+
+// x of a dtype that only the call knows.
+DEVICE float read_element(const matrix &m, int64_t r, int64_t c) {
+  return m.dtype == 0 ? row<float>(m, r)[c] : to_float(row<bf16>(m, r)[c]);
+}
+DEVICE void write_element(const matrix &m, int64_t r, int64_t c, float value) {
+  if (m.dtype == 0)
+    row<float>(m, r)[c] = value;
+  else
+    row<bf16>(m, r)[c] = to_bf16(value);
+}
+
+// y of row `r` of x and row `j` of the part's weight, from their product.
+template <typename T>
+DEVICE float finish_linear(const few_rows &f, const few_rows_part &part, int r, int64_t j, float value) {
+  if (part.up) {
+    const T *h = row<T>(f.h, r) + part.column;
+    const float *up = part.up + j * part.rank;
+    float sum = 0;
+    if (part.rank % 4 == 0 && is_aligned(part.up, 16)) {
+#pragma unroll 4
+      for (int k = 0; k < part.rank; k += 4) {
+        const auto b = *(const vec<float, 4> *)(up + k);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+          sum = fmaf(to_float(h[k + i]), b.at[i], sum);
+      }
+    } else {
+      for (int k = 0; k < part.rank; k++)
+        sum = fmaf(to_float(h[k]), up[k], sum);
+    }
+    value = fmaf(part.scale, sum, value);
+  }
+  return part.bias ? value + part.bias[j] : value;
+}
+
+// See ../gated_activation.c for the formulas and their sources.
+DEVICE float activate(activation_kind kind, float x) {
+  if (kind == ACT_GELU)
+    return x * normcdff(x);
+  const float a = 1.5957691216057308f, b = 0.044715f;
+  const float z = kind == ACT_SILU ? x : a * (x + b * x * x * x);
+  return x / (1.0f + expf(-z));
+}
+
+// Writes the element of out that rows `r` of x and `j` of the part give.
+template <typename T>
+DEVICE void finish(const few_rows &f, const few_rows_part &part, int r, int64_t j, float value) {
+  const int64_t column = part.first + j;
+  value = finish_linear<T>(f, part, r, j, value);
+  if (f.addend.data)
+    value += read_element(f.addend, r, column);
+  write_element(f.out, r, column, value);
+}
+
+// The same from the products of both parts, with an activation.
+template <typename T> DEVICE void finish_gated(const few_rows &f, int r, int64_t j, float gate, float up) {
+  gate = finish_linear<T>(f, f.part[0], r, j, gate);
+  up = finish_linear<T>(f, f.part[1], r, j, up);
+  write_element(f.out, r, j, activate(f.activation, gate) * up);
+}
