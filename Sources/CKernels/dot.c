@@ -8,9 +8,6 @@ typedef float float8 __attribute__((ext_vector_type(8)));
 typedef float float4 __attribute__((ext_vector_type(4)));
 typedef float float2 __attribute__((ext_vector_type(2)));
 
-// Rows of x that share a pass over a decoded row of the weight.
-enum { ROWS = 4 };
-
 SW_INLINE float sum_by_halves(const lanes *v) {
   const float8 eight = v->lo + v->hi;
   const float4 four = eight.lo + eight.hi;
@@ -34,7 +31,7 @@ SW_INLINE float sum_by_halves(const lanes *v) {
 
 SW_KERNEL static void dots_of_decoded(const float *w, int64_t count, float scale, const float *x,
                                       int64_t stride, int m, float *sums, int64_t sums_stride) {
-  lanes sum[ROWS] = {0}, second[ROWS] = {0};
+  lanes sum[SW_DOT_ROWS] = {0}, second[SW_DOT_ROWS] = {0};
   switch (m) {
   case 1:
     DOTS_OF_ROWS(1)
@@ -46,22 +43,27 @@ SW_KERNEL static void dots_of_decoded(const float *w, int64_t count, float scale
     DOTS_OF_ROWS(3)
     break;
   default:
-    DOTS_OF_ROWS(ROWS)
+    DOTS_OF_ROWS(SW_DOT_ROWS)
   }
 }
 
-void sw_dots(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x, int64_t stride,
-             int64_t m, float *sums, int64_t sums_stride, float *decoded) {
-  if (m == 1 && sw_dots_avx512(weight, first, count, scale, x, sums))
+static void dots(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x,
+                 int64_t stride, int m, float *sums, int64_t sums_stride, float *decoded) {
+  if (sw_dots_avx512(weight, first, count, scale, x, stride, m, sums, sums_stride))
     return;
   const int64_t columns = weight->columns, padded = sw_dot_padded(columns);
   for (int64_t j = 0; j < count; j++) {
     sw_weight_decode(weight, first + j, 0, columns, decoded);
     memset(decoded + columns, 0, (size_t)(padded - columns) * sizeof(float));
-    for (int64_t i = 0; i < m; i += ROWS)
-      dots_of_decoded(decoded, padded, scale, x + i * stride, stride, (int)(m - i < ROWS ? m - i : ROWS),
-                      sums + i * sums_stride + j, sums_stride);
+    dots_of_decoded(decoded, padded, scale, x, stride, m, sums + j, sums_stride);
   }
+}
+
+void sw_dots(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x, int64_t stride,
+             int64_t m, float *sums, int64_t sums_stride, float *decoded) {
+  for (int64_t i = 0; i < m; i += SW_DOT_ROWS)
+    dots(weight, first, count, scale, x + i * stride, stride, (int)(m - i < SW_DOT_ROWS ? m - i : SW_DOT_ROWS),
+         sums + i * sums_stride, sums_stride, decoded);
 }
 
 void sw_dot_row(sw_dtype dtype, const void *x, int64_t count, float *out) {

@@ -2,8 +2,9 @@
 
 #if !defined(__x86_64__)
 int sw_dots_avx512(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x,
-                   float *sums) {
-  (void)weight, (void)first, (void)count, (void)scale, (void)x, (void)sums;
+                   int64_t stride, int m, float *sums, int64_t sums_stride) {
+  (void)weight, (void)first, (void)count, (void)scale, (void)x, (void)stride, (void)m, (void)sums;
+  (void)sums_stride;
   return 0;
 }
 #else
@@ -16,14 +17,19 @@ int sw_dots_avx512(const sw_weight *weight, int64_t first, int64_t count, float 
 #define KERNEL __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,f16c"))) static
 #define INLINE __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,f16c"), always_inline)) static inline
 
+// The sums of `rows` rows of x, a constant wherever this is used, that lie `stride` floats apart.
 typedef struct {
-  __m512 first, second;
+  int rows;
+  int64_t stride;
+  __m512 first[SW_DOT_ROWS], second[SW_DOT_ROWS];
 } sums;
 
 // Adds 32 elements' products.
 INLINE void add(sums *s, __m512 low, __m512 high, const float *x) {
-  s->first = _mm512_fmadd_ps(low, _mm512_loadu_ps(x), s->first);
-  s->second = _mm512_fmadd_ps(high, _mm512_loadu_ps(x + 16), s->second);
+  _Pragma("clang loop unroll(full)") for (int i = 0; i < s->rows; i++) {
+    s->first[i] = _mm512_fmadd_ps(low, _mm512_loadu_ps(x + i * s->stride), s->first[i]);
+    s->second[i] = _mm512_fmadd_ps(high, _mm512_loadu_ps(x + i * s->stride + 16), s->second[i]);
+  }
 }
 
 // A half float, in all lanes. (Put into one lane, it would wait for the register that the others come from.)
@@ -254,13 +260,15 @@ INLINE float sum_by_halves(__m512 v) {
 #define CASE(FORMAT, format)                                                                                 \
   case FORMAT:                                                                                               \
     for (int64_t j = 0; j < count; j++) {                                                                    \
-      sums s = {_mm512_setzero_ps(), _mm512_setzero_ps()};                                                   \
+      sums s = {.rows = m, .stride = stride};                                                                \
       dot_##format(w, sw_weight_file_row(w, first + j), x, &s);                                              \
-      out[j] += scale * sum_by_halves(_mm512_add_ps(s.first, s.second));                                     \
+      _Pragma("clang loop unroll(full)") for (int i = 0; i < m; i++)                                         \
+          out[i * out_stride + j] += scale * sum_by_halves(_mm512_add_ps(s.first[i], s.second[i]));          \
     }                                                                                                        \
     break;
 
-KERNEL void dots(const sw_weight *w, int64_t first, int64_t count, float scale, const float *x, float *out) {
+INLINE void dots(const sw_weight *w, int64_t first, int64_t count, float scale, const float *x, int64_t stride,
+                 const int m, float *out, int64_t out_stride) {
   switch (w->format) {
     CASE(SW_W_F32, f32)
     CASE(SW_W_F16, f16)
@@ -278,12 +286,26 @@ KERNEL void dots(const sw_weight *w, int64_t first, int64_t count, float scale, 
   }
 }
 
+#define DOTS_OF_ROWS(M)                                                                                      \
+  KERNEL void dots_##M(const sw_weight *w, int64_t first, int64_t count, float scale, const float *x,        \
+                       int64_t stride, float *out, int64_t out_stride) {                                     \
+    dots(w, first, count, scale, x, stride, M, out, out_stride);                                             \
+  }
+
+DOTS_OF_ROWS(1)
+DOTS_OF_ROWS(2)
+DOTS_OF_ROWS(3)
+DOTS_OF_ROWS(4)
+
 int sw_dots_avx512(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x,
-                   float *sums) {
+                   int64_t stride, int m, float *sums, int64_t sums_stride) {
   if (weight->columns % (weight->format == SW_W_NF4 ? 64 : SW_DOT_STEP) != 0 ||
       !__builtin_cpu_supports("avx512bw"))
     return 0;
-  dots(weight, first, count, scale, x, sums);
+  (m == 1   ? dots_1
+   : m == 2 ? dots_2
+   : m == 3 ? dots_3
+            : dots_4)(weight, first, count, scale, x, stride, sums, sums_stride);
   return 1;
 }
 #endif
