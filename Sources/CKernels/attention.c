@@ -2,6 +2,7 @@
 #ifndef SW_BODY
 #include "gemm_kernels.h"
 #include "gemm_pack.h"
+#include <string.h>
 
 // Queries and keys of one tile.
 enum { TILE = 64 };
@@ -35,6 +36,23 @@ static sw_matrix head_rows(sw_matrix m, int64_t head, int64_t head_size, int64_t
   m.rows = rows;
   m.columns = head_size;
   return m;
+}
+
+// Keys or values [key, key + keys) of a segment, the columns of one head: where they lie, or copied from their
+// pages to `room`.
+static sw_matrix key_rows(const sw_attention *a, sw_matrix m, const sw_segment *s, int64_t head, int64_t key,
+                          int64_t keys, char *room) {
+  if (!a->pages)
+    return head_rows(m, head, a->head_size, s->k_start + key, keys);
+  const int64_t D = a->head_size, size = m.dtype == SW_F64 ? 8 : m.dtype == SW_F32 ? 4 : 2;
+  const int32_t *pages = a->pages + (s - a->segments) * a->pages_each;
+  for (int64_t j = 0; j < keys; j++) {
+    const int64_t page = pages[(key + j) / a->page_size], place = (key + j) % a->page_size;
+    memcpy(room + j * D * size,
+           (const char *)m.data + (page * m.stride + (place * a->kv_heads + head) * D) * size,
+           (size_t)(D * size));
+  }
+  return (sw_matrix){room, keys, D, D, m.dtype};
 }
 
 // Panels of B(k, n) with k = `depth` padded: the rows of m as columns (SW_B_MATRIX_ROWS) or as they lie.
@@ -118,7 +136,7 @@ void sw_attention_backward(const sw_attention *a, const sw_attention_gradients *
 // Sizes are those of the widest types; the bodies take less for the narrower.
 int64_t sw_attention_scratch_bytes(const sw_attention *a) {
   const int64_t group = a->heads / a->kv_heads, width = round_up(a->head_size, SW_PANEL);
-  return 8 * (2 * TILE * width + group * TILE * (width + 2) + 2 * TILE * TILE) + sw_pack_scratch_bytes() +
+  return 8 * (3 * TILE * width + group * TILE * (width + 2) + 2 * TILE * TILE) + sw_pack_scratch_bytes() +
          1024;
 }
 
@@ -210,7 +228,8 @@ SW_KERNEL static void TYPED(finish)(const sw_attention *a, int64_t row, int64_t 
     const real inverse = state->weight[i] > 0 ? 1 / state->weight[i] : 0;
     for (int64_t c = 0; c < a->head_size; c++)
       sw_store(&o[c], state->sums[i * width + c] * inverse);
-    ((real *)a->logsumexp)[(row + i) * a->heads + head] = state->top[i] + sw_log(state->weight[i]);
+    if (a->logsumexp)
+      ((real *)a->logsumexp)[(row + i) * a->heads + head] = state->top[i] + sw_log(state->weight[i]);
   }
 }
 
@@ -222,6 +241,7 @@ static void TYPED(attention_forward)(const sw_attention *a, int64_t task, void *
   const int64_t query = t.block * TILE, queries = least(TILE, s->q_count - query);
   char *front = scratch;
   char *k_panels = take(&front, TILE * D * 8), *v_panels = take(&front, TILE * width * 8);
+  char *rows = take(&front, a->pages ? TILE * D * 8 : 0);
   real *scores = take(&front, TILE * TILE * sizeof(real));
   stored *p = take(&front, TILE * TILE * sizeof(stored));
   TYPED(rows_state) states[group];
@@ -237,8 +257,8 @@ static void TYPED(attention_forward)(const sw_attention *a, int64_t task, void *
   const int64_t first = keys_of(a, s, query).low / TILE * TILE, end = keys_of(a, s, query + queries - 1).high;
   for (int64_t key = first; key < end; key += TILE) {
     const int64_t keys = least(TILE, s->k_count - key);
-    pack(&kernel, head_rows(a->k, t.head, D, s->k_start + key, keys), SW_B_MATRIX_ROWS, D, k_panels, front);
-    pack(&kernel, head_rows(a->v, t.head, D, s->k_start + key, keys), SW_B_MATRIX, TILE, v_panels, front);
+    pack(&kernel, key_rows(a, a->k, s, t.head, key, keys, rows), SW_B_MATRIX_ROWS, D, k_panels, front);
+    pack(&kernel, key_rows(a, a->v, s, t.head, key, keys, rows), SW_B_MATRIX, TILE, v_panels, front);
     for (int64_t h = 0; h < group; h++) {
       const sw_matrix q = head_rows(a->q, t.head * group + h, D, s->q_start + query, queries);
       multiply(&kernel, D, q.data, q.stride, queries, keys, k_panels, scores, TILE, 0);

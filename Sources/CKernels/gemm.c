@@ -1,5 +1,6 @@
 // The driver of the matrix product: packs B, walks the tiles, writes C. See include/gemm.h.
 #include "include/gemm.h"
+#include "include/dot.h"
 #include "gemm_kernels.h"
 #include "gemm_pack.h"
 #include "vector_math.h"
@@ -98,15 +99,7 @@ static void store(const sw_gemm *g, const tile_sums *t) {
 
 // MARK: A few rows: dot products, no packing
 
-enum { DOT_ROWS = 4, DOT_SEGMENT = 2048 };
-
-SW_KERNEL static float dot(const float *x, const float *y, int64_t count) {
-  SW_SUM_IN_LANES
-  float sum = 0;
-  for (int64_t i = 0; i < count; i++)
-    sum += x[i] * y[i];
-  return sum;
-}
+enum { DOT_ROWS = 8 };
 
 // Decoding one token at a time reads each weight once for a handful of rows: packing would cost more than the
 // product.
@@ -119,45 +112,33 @@ static int uses_dots(const sw_gemm *g) {
   return 1;
 }
 
-static int64_t total_k(const sw_gemm *g) {
-  int64_t k = 0;
-  for (int t = 0; t < g->term_count; t++)
-    k += g->terms[t].k;
-  return k;
-}
-
-// x: the terms' rows of A one after the other, (k, ...) each as (m, k).
-static void widen_rows(const sw_gemm *g, float *x) {
+// Floats of scratch: the terms' rows of A one after the other, (m, padded k) each, and a row of a weight.
+static int64_t dots_scratch(const sw_gemm *g) {
+  int64_t rows = 0, longest = 0;
   for (int t = 0; t < g->term_count; t++) {
-    const sw_term *term = &g->terms[t];
-    for (int64_t i = 0; i < g->m; i++, x += term->k)
-      sw_widen(term->a.dtype, (const char *)term->a.data + i * term->a.stride * element_bytes(term->a.dtype),
-               term->k, x);
+    const int64_t k = sw_dot_padded(g->terms[t].k);
+    rows += g->m * k;
+    longest = k > longest ? k : longest;
   }
-}
-
-// sums[i * SW_PANEL] += row i of A by row n of the weight, for one term.
-static void add_dots(const sw_gemm *g, const sw_term *term, int64_t n, const float *x, float *segment,
-                     float *sums) {
-  for (int64_t k = 0; k < term->k; k += DOT_SEGMENT) {
-    const int64_t count = term->k - k < DOT_SEGMENT ? term->k - k : DOT_SEGMENT;
-    sw_weight_decode(&term->weight, n, k, count, segment);
-    for (int64_t i = 0; i < g->m; i++)
-      sums[i * SW_PANEL] += term->scale * dot(x + i * term->k + k, segment, count);
-  }
+  return rows + longest;
 }
 
 static void run_dots(const sw_gemm *g, int64_t n0, int64_t n1, float *scratch) {
-  float *rows = scratch, *segment = rows + g->m * total_k(g);
-  widen_rows(g, rows);
+  const float *rows[SW_MAX_TERMS];
+  for (int t = 0; t < g->term_count; t++) {
+    const sw_term *term = &g->terms[t];
+    const int64_t size = element_bytes(term->a.dtype), padded = sw_dot_padded(term->k);
+    rows[t] = scratch;
+    for (int64_t i = 0; i < g->m; i++, scratch += padded)
+      sw_dot_row(term->a.dtype, (const char *)term->a.data + i * term->a.stride * size, term->k, scratch);
+  }
   for (int64_t n = n0; n < n1; n += SW_PANEL) {
-    const int columns = (int)(n1 - n < SW_PANEL ? n1 - n : SW_PANEL);
+    const int columns = (int)least(SW_PANEL, n1 - n);
     float sums[DOT_ROWS * SW_PANEL] = {0};
-    const float *x = rows;
     for (int t = 0; t < g->term_count; t++) {
-      for (int j = 0; j < columns; j++)
-        add_dots(g, &g->terms[t], n + j, x, segment, sums + j);
-      x += g->m * g->terms[t].k;
+      const sw_term *term = &g->terms[t];
+      sw_dots(&term->weight, n, columns, term->scale, rows[t], sw_dot_padded(term->k), g->m, sums, SW_PANEL,
+              scratch);
     }
     store(g, &(tile_sums){sums, SW_PANEL, 0, n, (int)g->m, columns});
   }
@@ -257,7 +238,7 @@ int64_t sw_gemm_k_block(sw_dtype dtype, sw_isa isa) { return sw_microkernel_for(
 
 int64_t sw_gemm_scratch_bytes(const sw_gemm *g, int64_t rows, int64_t columns, sw_isa isa) {
   if (uses_dots(g))
-    return round_up((g->m * total_k(g) + DOT_SEGMENT) * 4, 64);
+    return round_up(dots_scratch(g) * (int64_t)sizeof(float), 64);
   const sw_microkernel kernel = sw_microkernel_for(arithmetic(g), isa);
   const int64_t panels = panel_count(columns);
   int several;

@@ -221,8 +221,7 @@ SW_INLINE void decode_bf16(const unaligned_u16 *restrict in, int64_t count, floa
 
 // MARK: -
 
-// The row of the file that holds row `row`.
-SW_INLINE int64_t file_row(const sw_weight *weight, int64_t row) {
+int64_t sw_weight_file_row(const sw_weight *weight, int64_t row) {
   int64_t head = weight->interleaved_head;
   if (!head)
     return row;
@@ -253,7 +252,7 @@ int64_t sw_weight_block(sw_format format) {
 
 SW_KERNEL void sw_weight_decode(const sw_weight *weight, int64_t row, int64_t first, int64_t count,
                                 float *out) {
-  row = file_row(weight, row);
+  row = sw_weight_file_row(weight, row);
   int64_t at = row * weight->columns + first;
   switch (weight->format) {
   case SW_W_F32:

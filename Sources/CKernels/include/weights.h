@@ -41,6 +41,9 @@ typedef struct {
   const float *row_scale; // [rows]
 } sw_weight;
 
+// The row of the file that holds row `row`.
+int64_t sw_weight_file_row(const sw_weight *weight, int64_t row);
+
 // Elements of a block, at whose start decoding has to begin.
 int64_t sw_weight_block(sw_format format);
 

@@ -133,7 +133,7 @@ extension Tensor? {
 }
 
 extension Activation {
-  fileprivate var kernel: sw_activation {
+  var kernel: sw_activation {
     switch self {
     case .silu: SW_SILU
     case .geluTanh: SW_GELU_TANH

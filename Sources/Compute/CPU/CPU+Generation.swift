@@ -10,29 +10,6 @@ import CKernels
 extension CPU {
   public func allocateGrowing(most: Int) throws(SwiftletError) -> any GrowingMemory { try LazyMemory(most) }
 
-  // MARK: Few rows
-
-  /// Products read weights where they are: there is nothing to merge.
-  public func servesFewRows(_ layer: LinearExpansion, rows: Int) -> Bool { false }
-
-  public func workspaceBytes(_ layer: FewRows) -> Int {
-    let products = layer.products(into: layer.unactivated(at: 0))
-    return layer.unactivatedBytes + (products.map { workspaceBytes($0) }.max() ?? 0)
-  }
-
-  public func run(_ layer: FewRows, workspace: Tensor?) {
-    guard let activation = layer.activation, let workspace else {
-      for product in layer.products(into: layer.out) { run(product, workspace: workspace) }
-      return
-    }
-    let width = layer.out.columns
-    let y = layer.unactivated(at: workspace.address)
-    let rest = workspace.columns(layer.unactivatedBytes..<workspace.columns)
-    for product in layer.products(into: y) { run(product, workspace: rest) }
-    gatedActivation(
-      activation, gate: y.columns(0..<width), up: y.columns(width..<2 * width), y: layer.out)
-  }
-
   public func selectAdapters(_ h: Tensor, owners: Tensor, adapters: Tensor) {
     guard let owners: UnsafeMutablePointer<Int32> = owners.pointer(),
       let adapters: UnsafeMutablePointer<Int32> = adapters.pointer()
@@ -50,22 +27,40 @@ extension CPU {
   // MARK: Pages
 
   public func run(_ write: PageWrite) {
-    rotary(write.q, positions: write.positions, table: write.rotary, direction: .forward, y: write.q)
-    rows(of: write.k) { begin, end in
-      for row in Int(begin)..<Int(end) { write.store(row) }
+    let kernel = sw_page_write(
+      q: write.q.matrix, k: write.k.matrix, v: write.v.matrix, k_pages: write.pages.k.matrix,
+      v_pages: write.pages.v.matrix, positions: write.positions.pointer(), slots: write.slots.pointer(),
+      cosine: write.rotary.cosine.pointer(), sine: write.rotary.sine.pointer(),
+      head_size: Int64(write.rotary.headSize), rotary: Int64(write.rotary.cosine.columns * 2),
+      page_size: Int64(write.pages.pageSize))
+    withUnsafePointer(to: kernel) { kernel in
+      ranges(write.q.rows, elementsEach: write.q.columns + 2 * write.k.columns) {
+        sw_write_pages(kernel, $0, $1)
+      }
     }
   }
 
   public func workspaceBytes(_ attention: PagedAttention) -> Int {
-    let gathered = GatheredAttention(attention, workspace: 0)
-    return gathered.bytes + workspaceBytes(gathered.attention)
+    let memory = PagedMemory(attention)
+    return memory.parts + memory.scratchEach * threads
   }
 
   public func run(_ attention: PagedAttention, workspace: Tensor?) {
-    guard let workspace else { return }
-    let gathered = GatheredAttention(attention, workspace: workspace.address)
-    tasks(attention.sequences.table.rows) { sequence, _ in gathered.gather(sequence) }
-    run(gathered.attention, workspace: workspace.columns(gathered.bytes..<workspace.columns))
+    let memory = PagedMemory(attention)
+    let start = workspace?.address ?? 0
+    let parts = UnsafeMutableRawPointer(bitPattern: start)
+    let (longest, queries) = (Int64(attention.sequences.longest), Int64(attention.sequences.queries))
+    withUnsafePointer(to: attention.kernel) { kernel in
+      tasks(Int(sw_paged_attention_tasks(kernel))) { task, thread in
+        let scratch = UnsafeMutableRawPointer(
+          bitPattern: start + UInt(memory.parts + thread * memory.scratchEach))
+        sw_paged_attention_task(kernel, longest, queries, Int64(task), parts, scratch)
+      }
+      guard memory.parts > 0 else { return }
+      tasks(attention.sequences.table.rows) { segment, _ in
+        sw_paged_attention_join(kernel, longest, queries, Int64(segment), parts)
+      }
+    }
   }
 
   // MARK: Sampling
@@ -111,97 +106,39 @@ extension CPU {
   }
 }
 
-extension FewRows {
-  /// The layers' outputs.
-  fileprivate func unactivated(at address: UInt) -> Tensor {
-    Tensor(
-      address: address, rows: x.rows, columns: layer.outputs, stride: layer.outputs, dtype: out.dtype,
-      slot: nil)
-  }
-
-  /// Bytes of the layers' outputs, when an activation follows.
-  fileprivate var unactivatedBytes: Int {
-    activation == nil ? 0 : (x.rows * layer.outputs * out.dtype.size + 63) / 64 * 64
-  }
-
-  /// The parts' products, into columns of `y`.
-  fileprivate func products(into y: Tensor) -> [MatrixProduct] {
-    var first = 0
-    return zip(layer.parts, biases).map { part, bias in
-      defer { first += part.weight.rows }
-      var terms = [MatrixProduct.Term(left: x, right: .rowsOf(part.weight), scale: 1)]
-      if let up = part.up, let h {
-        terms.append(
-          MatrixProduct.Term(left: h.columns(up.columns), right: .rowsOf(up.weight), scale: up.scale))
-      }
-      let columns = first..<first + part.weight.rows
-      return MatrixProduct(
-        terms: terms, leftTransposed: false, alpha: 1, bias: bias, addend: addend?.columns(columns),
-        out: y.columns(columns), outTransposed: false)
-    }
+extension PagedAttention {
+  /// The operation as kernels take it.
+  fileprivate var kernel: sw_attention {
+    var a = sw_attention()
+    a.q = q.matrix
+    a.k = pages.k.matrix
+    a.v = pages.v.matrix
+    a.o = out.matrix
+    a.segments = UnsafePointer(bitPattern: sequences.table.address)
+    a.segment_count = Int64(sequences.table.rows)
+    a.head_size = Int64(shape.headSize)
+    a.heads = Int32(shape.heads)
+    a.kv_heads = Int32(shape.keyValueHeads)
+    a.scale = Double(shape.scale)
+    a.window = Int64(shape.window ?? 0)
+    a.pages = UnsafePointer(sequences.pages.pointer(Int32.self))
+    a.pages_each = Int64(sequences.pages.columns)
+    a.page_size = Int64(pages.pageSize)
+    return a
   }
 }
 
-extension PageWrite {
-  /// Puts row `row` of k and v into its page.
-  fileprivate func store(_ row: Int) {
-    guard let slot = slots.pointer(Int32.self)?[row], slot >= 0 else { return }
-    let (page, place) = (Int(slot) / pages.pageSize, Int(slot) % pages.pageSize)
-    func target(_ tensor: Tensor) -> Tensor {
-      tensor.rows(page..<page + 1).columns(place * pages.width..<(place + 1) * pages.width)
-    }
-    sw_rotary(
-      k.rows(row..<row + 1).matrix, positions.pointer(Int32.self)! + row, rotary.cosine.pointer(),
-      rotary.sine.pointer(), Int64(rotary.headSize), Int64(rotary.cosine.columns * 2), SW_ROTATE_FORWARD,
-      target(pages.k).matrix, 0, 1)
-    sw_copy(v.rows(row..<row + 1).matrix, target(pages.v).matrix, 0, 1)
-  }
-}
+/// Bytes of an attention's workspace: the parts of its ranges of keys, then each thread's scratch.
+private struct PagedMemory {
+  let parts, scratchEach: Int
 
-/// Attention over copies of the pages, one sequence behind the other.
-private struct GatheredAttention {
-  let attention: Attention
-  let bytes: Int
-  private let source: PagedAttention
-  private let table: Tensor
-
-  init(_ source: PagedAttention, workspace: UInt) {
-    self.source = source
-    let (sequences, pages) = (source.sequences, source.pages)
-    let rows = sequences.table.rows * sequences.longest
-    var offset = 0
-    func room(_ rows: Int, _ columns: Int, _ dtype: DType) -> Tensor {
-      defer { offset += (rows * columns * dtype.size + 63) / 64 * 64 }
-      return Tensor(
-        address: workspace + UInt(offset), rows: rows, columns: columns, stride: columns, dtype: dtype,
-        slot: nil)
-    }
-    let (k, v) = (room(rows, pages.width, pages.k.dtype), room(rows, pages.width, pages.v.dtype))
-    table = room(sequences.table.rows, 4, .i32)
-    attention = Attention(
-      shape: source.shape, q: source.q, k: k, v: v,
-      segments: Segments(table: table, longest: sequences.longest),
-      out: source.out, logsumexp: room(source.q.rows, source.shape.heads, source.q.dtype.arithmetic))
-    bytes = offset
-  }
-
-  func gather(_ index: Int) {
-    let (sequences, pages) = (source.sequences, source.pages)
-    guard let entry = sequences.table.pointer(Int32.self).map({ $0 + 4 * index }),
-      let numbers = sequences.pages.pointer(Int32.self).map({ $0 + sequences.pages.columns * index }),
-      let row = table.pointer(Int32.self).map({ $0 + 4 * index })
-    else { return }
-    let (queries, keys, first) = (entry[1], Int(entry[3]), index * sequences.longest)
-    (row[0], row[1], row[2], row[3]) = (entry[0], queries, Int32(first), queries > 0 ? entry[3] : 0)
-    guard queries > 0 else { return }
-    let size = pages.width * pages.k.dtype.size
-    for key in stride(from: 0, to: keys, by: pages.pageSize) {
-      let page = Int(numbers[key / pages.pageSize])
-      let count = min(pages.pageSize, keys - key) * size
-      for (from, to) in [(pages.k, attention.k), (pages.v, attention.v)] {
-        memcpy(to.rows(first + key..<first + key + 1).raw!, from.rows(page..<page + 1).raw!, count)
-      }
-    }
+  init(_ attention: PagedAttention) {
+    func padded(_ bytes: Int64) -> Int { (Int(bytes) + 63) / 64 * 64 }
+    let sequences = attention.sequences
+    var kernel = attention.kernel
+    parts = padded(
+      sw_paged_attention_parts_bytes(&kernel, Int64(sequences.longest), Int64(sequences.queries)))
+    scratchEach = padded(sw_attention_scratch_bytes(&kernel))
   }
 }
 

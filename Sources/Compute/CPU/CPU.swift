@@ -124,11 +124,19 @@ public final class CPU: Backend {
   func ranges(
     _ count: Int, elementsEach: Int, multiple: Int = 1, _ body: (_ begin: Int64, _ end: Int64) -> Void
   ) {
+    ranges(count, elementsEach: elementsEach, multiple: multiple) { begin, end, _ in body(begin, end) }
+  }
+
+  /// The same, with the thread that a range falls to.
+  func ranges(
+    _ count: Int, elementsEach: Int, multiple: Int,
+    _ body: (_ begin: Int64, _ end: Int64, _ thread: Int) -> Void
+  ) {
     let minimum = max(1, 16_384 / max(1, elementsEach))
     let even = (count + 4 * threads - 1) / (4 * threads)
     let size = (max(minimum, even) + multiple - 1) / multiple * multiple
-    tasks((count + size - 1) / size) { task, _ in
-      body(Int64(task * size), Int64(min(count, (task + 1) * size)))
+    tasks((count + size - 1) / size) { task, thread in
+      body(Int64(task * size), Int64(min(count, (task + 1) * size)), thread)
     }
   }
 }
