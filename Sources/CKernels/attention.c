@@ -38,8 +38,8 @@ static sw_matrix head_rows(sw_matrix m, int64_t head, int64_t head_size, int64_t
   return m;
 }
 
-// Keys or values [key, key + keys) of a segment, the columns of one head: where they lie, or copied from their
-// pages to `room`.
+// Keys or values [key, key + keys) of a segment, the columns of one head: where they lie, or copied from
+// their pages to `room`.
 static sw_matrix key_rows(const sw_attention *a, sw_matrix m, const sw_segment *s, int64_t head, int64_t key,
                           int64_t keys, char *room) {
   if (!a->pages)

@@ -59,11 +59,11 @@ static void dots(const sw_weight *weight, int64_t first, int64_t count, float sc
   }
 }
 
-void sw_dots(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x, int64_t stride,
-             int64_t m, float *sums, int64_t sums_stride, float *decoded) {
+void sw_dots(const sw_weight *weight, int64_t first, int64_t count, float scale, const float *x,
+             int64_t stride, int64_t m, float *sums, int64_t sums_stride, float *decoded) {
   for (int64_t i = 0; i < m; i += SW_DOT_ROWS)
-    dots(weight, first, count, scale, x + i * stride, stride, (int)(m - i < SW_DOT_ROWS ? m - i : SW_DOT_ROWS),
-         sums + i * sums_stride, sums_stride, decoded);
+    dots(weight, first, count, scale, x + i * stride, stride,
+         (int)(m - i < SW_DOT_ROWS ? m - i : SW_DOT_ROWS), sums + i * sums_stride, sums_stride, decoded);
 }
 
 void sw_dot_row(sw_dtype dtype, const void *x, int64_t count, float *out) {

@@ -262,13 +262,13 @@ INLINE float sum_by_halves(__m512 v) {
     for (int64_t j = 0; j < count; j++) {                                                                    \
       sums s = {.rows = m, .stride = stride};                                                                \
       dot_##format(w, sw_weight_file_row(w, first + j), x, &s);                                              \
-      _Pragma("clang loop unroll(full)") for (int i = 0; i < m; i++)                                         \
-          out[i * out_stride + j] += scale * sum_by_halves(_mm512_add_ps(s.first[i], s.second[i]));          \
+      _Pragma("clang loop unroll(full)") for (int i = 0; i < m; i++) out[i * out_stride + j] +=              \
+          scale * sum_by_halves(_mm512_add_ps(s.first[i], s.second[i]));                                     \
     }                                                                                                        \
     break;
 
-INLINE void dots(const sw_weight *w, int64_t first, int64_t count, float scale, const float *x, int64_t stride,
-                 const int m, float *out, int64_t out_stride) {
+INLINE void dots(const sw_weight *w, int64_t first, int64_t count, float scale, const float *x,
+                 int64_t stride, const int m, float *out, int64_t out_stride) {
   switch (w->format) {
     CASE(SW_W_F32, f32)
     CASE(SW_W_F16, f16)

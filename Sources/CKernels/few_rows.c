@@ -94,7 +94,8 @@ void sw_run_few_rows(const sw_few_rows *f, int64_t begin, int64_t end, void *scr
       sum(f, p, first - start, count, &in, sums);
       if (f->gated) {
         sum(f, 1, first, count, &in, ups);
-        const sw_matrix gate = {sums, in.rows, count, COLUMNS, SW_F32}, up = {ups, in.rows, count, COLUMNS, SW_F32};
+        const sw_matrix gate = {sums, in.rows, count, COLUMNS, SW_F32},
+                        up = {ups, in.rows, count, COLUMNS, SW_F32};
         sw_gated_activation(f->activation, gate, up, gate, 0, in.rows);
       }
       store(f, &in, first, count, sums);

@@ -1,8 +1,8 @@
 // The driver of the matrix product: packs B, walks the tiles, writes C. See include/gemm.h.
 #include "include/gemm.h"
-#include "include/dot.h"
 #include "gemm_kernels.h"
 #include "gemm_pack.h"
+#include "include/dot.h"
 #include "vector_math.h"
 #include <string.h>
 

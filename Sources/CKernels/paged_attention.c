@@ -1,5 +1,6 @@
 // Attention of a few queries to keys in pages: one pass over the keys, which all queries and heads of a group
-// share, in ranges that tasks take (Flash-Decoding; arXiv:2307.08691's algorithm 1 with one block of queries).
+// share, in ranges that tasks take (Flash-Decoding; arXiv:2307.08691's algorithm 1 with one block of
+// queries).
 #include "include/attention.h"
 #include "include/ops.h"
 #ifndef SW_BODY
@@ -48,8 +49,8 @@ int64_t sw_paged_attention_tasks(const sw_attention *a) {
 SW_INLINE int64_t part_size(const sw_attention *a) { return a->head_size + 2; }
 
 // Where the parts of a segment's query and head begin, of all ranges one behind the other.
-SW_INLINE int64_t part_at(const sw_attention *a, int64_t longest, int64_t queries, int64_t segment, int64_t query,
-                          int64_t head) {
+SW_INLINE int64_t part_at(const sw_attention *a, int64_t longest, int64_t queries, int64_t segment,
+                          int64_t query, int64_t head) {
   const int64_t row = segment * least(queries, FEW_QUERIES) + query;
   return (row * a->heads + head) * ranges_of(longest) * part_size(a);
 }
@@ -66,8 +67,8 @@ SW_KERNEL static void attend(const sw_attention *a, int64_t longest, int64_t que
   SW_DISPATCH(a->q.dtype, attend, a, longest, queries, segment, task, parts);
 }
 
-void sw_paged_attention_task(const sw_attention *a, int64_t longest, int64_t queries, int64_t task, void *parts,
-                             void *scratch) {
+void sw_paged_attention_task(const sw_attention *a, int64_t longest, int64_t queries, int64_t task,
+                             void *parts, void *scratch) {
   int64_t segment = 0;
   for (int64_t count; task >= (count = tasks_of(a, segment)); segment++)
     task -= count;
@@ -77,8 +78,8 @@ void sw_paged_attention_task(const sw_attention *a, int64_t longest, int64_t que
   sw_attention_forward(&one, task, scratch);
 }
 
-SW_KERNEL void sw_paged_attention_join(const sw_attention *a, int64_t longest, int64_t queries, int64_t segment,
-                                       const void *parts) {
+SW_KERNEL void sw_paged_attention_join(const sw_attention *a, int64_t longest, int64_t queries,
+                                       int64_t segment, const void *parts) {
   const sw_segment *s = &a->segments[segment];
   if (s->q_count > 0 && are_few(a, s->q_count) && s->k_count > RANGE)
     SW_DISPATCH(a->q.dtype, join, a, longest, queries, segment, parts);
@@ -101,7 +102,8 @@ static sw_matrix place_of(sw_matrix pages, int64_t slot, int64_t page_size, int6
 }
 
 void sw_write_pages(const sw_page_write *w, int64_t begin, int64_t end) {
-  sw_rotary(w->q, w->positions, w->cosine, w->sine, w->head_size, w->rotary, SW_ROTATE_FORWARD, w->q, begin, end);
+  sw_rotary(w->q, w->positions, w->cosine, w->sine, w->head_size, w->rotary, SW_ROTATE_FORWARD, w->q, begin,
+            end);
   for (int64_t row = begin; row < end; row++) {
     if (w->slots[row] < 0)
       continue;
@@ -130,13 +132,14 @@ SW_INLINE real TYPED(score)(const real *q, const stored *k, int64_t D) {
 }
 
 // sums += p * v over `count` keys, four at a time.
-SW_INLINE void TYPED(add_values)(const real *p, const stored *const *v, int64_t count, int64_t D, real *sums) {
+SW_INLINE void TYPED(add_values)(const real *p, const stored *const *v, int64_t count, int64_t D,
+                                 real *sums) {
   int64_t j = 0;
   for (; j + 4 <= count; j += 4) {
     SW_VECTOR
     for (int64_t c = 0; c < D; c++)
-      sums[c] += p[j] * sw_load(&v[j][c]) + p[j + 1] * sw_load(&v[j + 1][c]) + p[j + 2] * sw_load(&v[j + 2][c]) +
-                 p[j + 3] * sw_load(&v[j + 3][c]);
+      sums[c] += p[j] * sw_load(&v[j][c]) + p[j + 1] * sw_load(&v[j + 1][c]) +
+                 p[j + 2] * sw_load(&v[j + 2][c]) + p[j + 3] * sw_load(&v[j + 3][c]);
   }
   for (; j < count; j++) {
     SW_VECTOR
@@ -176,10 +179,10 @@ SW_INLINE void TYPED(take_keys)(TYPED(few_state) * state, const stored *const *k
   TYPED(add_values)(scores, v, count, D, state->sums);
 }
 
-// A range of keys, all queries of the segment, the heads of one group: to the output, or to `parts` where there
-// are several ranges.
-SW_INLINE void TYPED(attend)(const sw_attention *a, int64_t longest, int64_t queries, int64_t segment, int64_t task,
-                             void *parts) {
+// A range of keys, all queries of the segment, the heads of one group: to the output, or to `parts` where
+// there are several ranges.
+SW_INLINE void TYPED(attend)(const sw_attention *a, int64_t longest, int64_t queries, int64_t segment,
+                             int64_t task, void *parts) {
   const sw_segment *s = &a->segments[segment];
   const int32_t *pages = a->pages + segment * a->pages_each;
   const int64_t D = a->head_size, group = group_of(a), kv = task % a->kv_heads, range = task / a->kv_heads;
@@ -205,7 +208,8 @@ SW_INLINE void TYPED(attend)(const sw_attention *a, int64_t longest, int64_t que
     }
     for (int64_t r = 0; r < rows; r++) {
       const int64_t seen = s->k_count - s->q_count + r / group + 1;
-      const int64_t low = most(0, a->window > 0 ? seen - a->window - key : 0), high = least(count, seen - key);
+      const int64_t low = most(0, a->window > 0 ? seen - a->window - key : 0),
+                    high = least(count, seen - key);
       if (low < high)
         TYPED(take_keys)(&states[r], k + low, v + low, high - low, D, (real)a->scale);
     }

@@ -51,8 +51,8 @@ int64_t sw_attention_backward_scratch_bytes(const sw_attention *a, int64_t longe
 // task is a range of the keys. Where such ranges are several, their parts are added up afterwards, in order,
 // one query at a time. `longest` and `queries`: no segment has more keys, nor more queries.
 int64_t sw_paged_attention_tasks(const sw_attention *a);
-void sw_paged_attention_task(const sw_attention *a, int64_t longest, int64_t queries, int64_t task, void *parts,
-                             void *scratch);
+void sw_paged_attention_task(const sw_attention *a, int64_t longest, int64_t queries, int64_t task,
+                             void *parts, void *scratch);
 int64_t sw_paged_attention_parts_bytes(const sw_attention *a, int64_t longest, int64_t queries);
 void sw_paged_attention_join(const sw_attention *a, int64_t longest, int64_t queries, int64_t segment,
                              const void *parts);
