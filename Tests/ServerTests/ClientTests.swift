@@ -4,37 +4,16 @@
   import TestSupport
   import Testing
 
-  /// Python with OpenAI's client, if this machine has one: `SWIFTLET_PYTHON`, or else `python3` on PATH.
-  private enum Python {
-    static let isUsable = (try? run(["-c", "import openai"]).status) == 0
-
-    static func run(_ arguments: [String]) throws -> (status: Int32, output: String) {
-      let process = Process()
-      process.executableURL = URL(filePath: "/usr/bin/env")
-      process.arguments = [ProcessInfo.processInfo.environment["SWIFTLET_PYTHON"] ?? "python3"] + arguments
-      let pipe = Pipe()
-      process.standardOutput = pipe
-      process.standardError = pipe
-      process.standardInput = FileHandle.nullDevice
-      try process.run()
-      let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-      process.waitUntilExit()
-      return (process.terminationStatus, output)
-    }
-  }
-
   /// The built `swiftlet serve`, a small model, and a client that others made.
   struct ClientTests {
-    @Test(.enabled(if: Python.isUsable, "SKIPPED: needs Python with openai (SWIFTLET_PYTHON)"))
+    @Test(.enabled(if: Python.has("openai"), "SKIPPED: needs Python with openai (SWIFTLET_PYTHON)"))
     func openAIsClientIsContent() throws {
       let folder = try TemporaryFolder()
       let model = try TinyModel.write(to: folder)
       let server = try Served(
         ["--model", model, "--served-model-name", "tiny", "--api-key", "secret"], in: folder)
       defer { server.process.terminate() }
-      let script = URL(filePath: #filePath).deletingLastPathComponent()
-        .appending(path: "../Server/openai_client.py").path
-      let (status, output) = try Python.run([script, server.url, "secret"])
+      let (status, output) = try Python.interop("../Server/openai_client.py", server.url, "secret")
       #expect(status == 0, "\(output)")
       print(output, terminator: "")
     }
