@@ -107,8 +107,7 @@ KERNEL __launch_bounds__(HELD_THREADS)
 // Any other rows.
 
 // Four neighbours of a row times their factors.
-template <typename T, int V>
-DEVICE void read4(const T *row, const float *factors, int64_t c, float out[4]) {
+template <typename T, int V> DEVICE void read4(const T *row, const float *factors, int64_t c, float out[4]) {
   if (V == 4) {
     const vec<T, 4> values = *(const vec<T, 4> *)(row + c);
 #pragma unroll
