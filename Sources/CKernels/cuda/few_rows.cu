@@ -60,6 +60,76 @@ template <typename T> DEVICE void plain(const few_rows &f) {
 KERNEL __launch_bounds__(256) few_rows_f32(const __grid_constant__ few_rows f) { plain<float>(f); }
 KERNEL __launch_bounds__(256) few_rows_bf16(const __grid_constant__ few_rows f) { plain<bf16>(f); }
 
+// MARK: Few rows of the weight
+
+// A weight of few rows in float32, such as adapters': a block for each of its rows and COUNT rows of x, which
+// are bfloat16. All operands are ones that wide loads can read, of whole blocks of 64 columns. No sum depends
+// on COUNT.
+template <int COUNT> DEVICE void short_layer(const few_rows &f) {
+  int j = blockIdx.x, p = 0;
+  while (j >= f.part[p].w.rows)
+    j -= (int)f.part[p++].w.rows;
+  const int columns = (int)f.x.columns, first = blockIdx.y * COUNT;
+  const float *weights = (const float *)f.part[p].w.data + (int64_t)j * columns;
+  let_successor_begin();
+  // Weights that are trained may be the work of the kernel before: until it ends they only come nearer.
+  for (int k = threadIdx.x * 32; k < columns; k += blockDim.x * 32)
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(weights + k));
+  wait_for_predecessors();
+  const bf16 *x[COUNT];
+  float sums[COUNT] = {};
+#pragma unroll
+  for (int r = 0; r < COUNT; r++) // rows past the last repeat it, and are not stored
+    x[r] = row<bf16>(f.x, min(first + r, (int)f.x.rows - 1));
+  constexpr int DEPTH = COUNT == 1 ? 5 : 1; // stretches on their way at once
+  const int step = blockDim.x * 8;
+  for (int start = threadIdx.x * 8; start < columns; start += DEPTH * step) {
+    vec<float, 4> low[DEPTH], high[DEPTH];
+    vec<uint32_t, 4> values[DEPTH][COUNT]; // pairs of bfloat16
+#pragma unroll
+    for (int d = 0; d < DEPTH; d++) {
+      const int k = start + d * step;
+      if (k < columns) {
+        low[d] = *(const vec<float, 4> *)(weights + k), high[d] = *(const vec<float, 4> *)(weights + k + 4);
+#pragma unroll
+        for (int r = 0; r < COUNT; r++)
+          values[d][r] = *(const vec<uint32_t, 4> *)(x[r] + k);
+      }
+    }
+#pragma unroll
+    for (int d = 0; d < DEPTH; d++) {
+      if (start + d * step >= columns)
+        break;
+#pragma unroll
+      for (int r = 0; r < COUNT; r++)
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+          const uint32_t pair = values[d][r].at[i / 2];
+          const float value = __uint_as_float(i % 2 ? pair & 0xffff0000u : pair << 16);
+          sums[r] = fmaf(i < 4 ? low[d].at[i % 4] : high[d].at[i % 4], value, sums[r]);
+        }
+    }
+  }
+  __shared__ float shared[COUNT][32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+#pragma unroll
+  for (int r = 0; r < COUNT; r++) {
+    const float sum = warp_reduce<sum_of>(sums[r]);
+    if (lane == 0)
+      shared[r][warp] = sum;
+  }
+  __syncthreads();
+  const int r = warp;
+  if (r >= COUNT || first + r >= f.x.rows)
+    return;
+  const float sum = warp_reduce<sum_of>(lane < warps ? shared[r][lane] : 0.0f);
+  if (lane == 0)
+    finish<bf16>(f, f.part[p], first + r, j, sum);
+}
+
+KERNEL __launch_bounds__(512) few_rows_short_1(const __grid_constant__ few_rows f) { short_layer<1>(f); }
+KERNEL __launch_bounds__(512) few_rows_short_8(const __grid_constant__ few_rows f) { short_layer<8>(f); }
+
 // MARK: Adapters by row
 
 // h[r, c] = 0 where owners[c] is not adapters[r]. A thread an element.

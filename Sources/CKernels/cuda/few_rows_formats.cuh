@@ -22,9 +22,20 @@ template <int F, int MT> constexpr int group_width() {
 
 // MARK: Tables in shared memory
 
-// The pair of bfloat16 of each byte of two NF4 codes, once for each lane: no two lanes meet in a bank. It
-// lies at a multiple of its size, so that an address is put together by one operation.
-static constexpr uint32_t TABLE_BYTES = 256 * 32 * 4;
+// The pair of bfloat16 of each byte of two NF4 codes, once for each lane: no two lanes meet in a bank. Where
+// shared memory is large, the 32 copies of a byte lie at 256 times the byte, the second table's 128 bytes
+// behind the first's, from a multiple of 64 KB on: so that one operation puts an address together. Elsewhere
+// they lie at 128 times the byte, a table after the other, each from a multiple of its size on. (The host
+// knows this: FewRowsLaunch.)
+#if __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200
+static constexpr bool WIDE_TABLE = false;
+static constexpr int NF4_THREADS = 256;
+#else
+static constexpr bool WIDE_TABLE = true;
+static constexpr int NF4_THREADS = 480; // 15 stages of 4 KB fit before the table
+#endif
+static constexpr uint32_t TABLE_PITCH = WIDE_TABLE ? 256 : 128, TABLE_BYTES = 256 * TABLE_PITCH;
+static constexpr uint32_t SECOND_TABLE = WIDE_TABLE ? 128 : TABLE_BYTES;
 
 DEVICE uint32_t pack_bf16(float low, float high) {
   uint32_t pair;
@@ -34,9 +45,12 @@ DEVICE uint32_t pack_bf16(float low, float high) {
 
 // `map`: that of double-quantised scales.
 DEVICE void fill_table(uint8_t *table, float *map, const weight &w) {
-  for (int i = threadIdx.x; i < 256 * 8; i += blockDim.x) {
-    const uint32_t pair = pack_bf16(w.code[i / 8 >> 4], w.code[i / 8 & 15]);
-    *(vec<uint32_t, 4> *)(table + i * 16) = vec<uint32_t, 4>{pair, pair, pair, pair};
+  const float code = w.code[threadIdx.x % 16];
+  for (int i = threadIdx.x; i < 256 * 8; i += blockDim.x) { // all lanes, or none
+    const float first = __shfl_sync(0xffffffffu, code, i / 8 >> 4);
+    const uint32_t pair = pack_bf16(first, __shfl_sync(0xffffffffu, code, i / 8 & 15));
+    *(vec<uint32_t, 4> *)(table + i / 8 * TABLE_PITCH + i % 8 * 16) =
+        vec<uint32_t, 4>{pair, pair, pair, pair};
   }
   if (w.absmax_map)
     for (int i = threadIdx.x; i < 256; i += blockDim.x)
@@ -47,6 +61,11 @@ DEVICE uint32_t load_shared(uint32_t address) {
   uint32_t value;
   asm("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(address));
   return value;
+}
+
+// Two words that other lanes copied there.
+DEVICE void load_shared_8(uint32_t address, uint32_t (&words)[2]) {
+  asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "r"(address) : "memory");
 }
 
 // MARK: Loads
@@ -67,6 +86,10 @@ DEVICE vec<uint32_t, 2> load_once_8(const void *at) {
   return v;
 }
 
+DEVICE void copy_once_16(uint32_t shared, const void *at) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared), "l"(at) : "memory");
+}
+
 DEVICE void prefetch_line(const void *at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 
 template <int WORDS> DEVICE void load_words(const uint8_t *at, uint32_t (&words)[WORDS]) {
@@ -84,47 +107,61 @@ template <int WORDS> DEVICE void load_words(const uint8_t *at, uint32_t (&words)
   }
 }
 
-// The scales of a group's blocks of one row, on their way: NF4's only.
+// The scales of a group's four blocks of one row, on their way: NF4's only. `block`: the group's first;
+// `count` of its blocks exist; `whole`: so do all, in every group.
 template <int F> struct group_scales {
-  DEVICE_MEMBER void load(const weight &, int64_t, int, int) {}
-  DEVICE_MEMBER float of(const float *, const weight &, int) const { return 1; }
+  DEVICE_MEMBER void aim(const weight &, int64_t, int) {}
+  DEVICE_MEMBER void load(int, int, bool) {}
+  DEVICE_MEMBER float of(const float *, int) const { return 1; }
 };
 
 template <> struct group_scales<F_NF4> {
+  const float *from;
   float absmax[4];
 
-  DEVICE_MEMBER void load(const weight &w, int64_t row, int block, int blocks) {
+  DEVICE_MEMBER void aim(const weight &w, int64_t row, int blocks) { from = w.absmax + row * blocks; }
+  DEVICE_MEMBER void load(int block, int count, bool) {
 #pragma unroll
     for (int d = 0; d < 4; d++)
-      absmax[d] = block + d < blocks ? __ldg(w.absmax + row * blocks + block + d) : 0;
+      if (d < count)
+        absmax[d] = __ldg(from + block + d);
   }
-  DEVICE_MEMBER float of(const float *, const weight &, int d) const { return absmax[d]; }
+  DEVICE_MEMBER float of(const float *, int d) const { return absmax[d]; }
 };
 
 template <> struct group_scales<F_NF4_TWICE> {
+  const uint8_t *from;
+  const float *nested_from;
+  uint32_t first; // block of the row
+  float offset;
   uint32_t codes;
-  float nested[2]; // of the first block and the last, which may be in the next 256
+  float nested[2]; // of the group's first block and the last, which may be in the next 256
   int place;       // of the first in its 256
 
-  DEVICE_MEMBER void load(const weight &w, int64_t row, int block, int blocks) {
-    const int64_t first = row * blocks + block;
-    const int last = min(3, blocks - 1 - block);
-    place = (int)(first & 255);
-    if (blocks % 4 == 0) {
-      codes = __ldg((const uint32_t *)(w.absmax_codes + first));
+  DEVICE_MEMBER void aim(const weight &w, int64_t row, int blocks) {
+    first = (uint32_t)(row * blocks);
+    from = w.absmax_codes + first;
+    nested_from = w.nested_absmax;
+    offset = w.nested_offset;
+  }
+  DEVICE_MEMBER void load(int block, int count, bool whole) {
+    const uint32_t at = first + block;
+    place = (int)at & 255;
+    nested[0] = nested[1] = __ldg(nested_from + (at >> 8));
+    if (whole) {
+      codes = __ldg((const uint32_t *)(from + block));
     } else {
       codes = 0;
 #pragma unroll
       for (int d = 0; d < 4; d++)
-        if (d <= last)
-          codes |= (uint32_t)__ldg(w.absmax_codes + first + d) << 8 * d;
+        if (d < count)
+          codes |= (uint32_t)__ldg(from + block + d) << 8 * d;
+      nested[1] = __ldg(nested_from + (at + count - 1 >> 8));
     }
-    nested[0] = __ldg(w.nested_absmax + first / 256);
-    nested[1] = __ldg(w.nested_absmax + (first + last) / 256);
   }
-  DEVICE_MEMBER float of(const float *map, const weight &w, int d) const {
+  DEVICE_MEMBER float of(const float *map, int d) const {
     const float absmax = map[codes >> 8 * d & 255];
-    return __fadd_rn(__fmul_rn(absmax, place + d > 255 ? nested[1] : nested[0]), w.nested_offset);
+    return __fadd_rn(__fmul_rn(absmax, place + d > 255 ? nested[1] : nested[0]), offset);
   }
 };
 
@@ -135,11 +172,15 @@ template <int F>
 DEVICE void decode(const uint32_t (&words)[format_traits<F>::WORDS], int s, uint32_t table, uint32_t &first,
                    uint32_t &second) {
   if constexpr (format_traits<F>::NF4) {
-    // A byte's place in the table is 128 times the byte.
     const uint32_t word = words[s / 2];
-    const uint32_t a = s % 2 ? word >> 9 : word << 7, b = s % 2 ? word >> 17 : word >> 1;
-    first = load_shared(a & 0x7f80 | table);
-    second = load_shared(b & 0x7f80 | table);
+    if constexpr (WIDE_TABLE) {
+      first = load_shared(__byte_perm(word, table, s % 2 ? 0x7624 : 0x7604));
+      second = load_shared(__byte_perm(word, table, s % 2 ? 0x7634 : 0x7614));
+    } else {
+      const uint32_t a = s % 2 ? word >> 9 : word << 7, b = s % 2 ? word >> 17 : word >> 1;
+      first = load_shared(a & 0x7f80 | table);
+      second = load_shared(b & 0x7f80 | table);
+    }
   } else if constexpr (F == F_INT8) {
     // A byte below 2^23's exponent is a float 2^23 greater than the unsigned byte.
     const uint32_t word = words[s] ^ 0x80808080u;

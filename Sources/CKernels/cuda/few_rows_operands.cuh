@@ -24,6 +24,7 @@ struct few_rows {
   int32_t tiles, splits;
   float *partials;    // sums of each range; the last block that arrives at a tile adds them up
   uint32_t *arrivals; // by tile, 0 before and after
+  int64_t copies_x;   // whether x is first copied to shared memory, after all else there
 };
 
 // x of a dtype that only the call knows.

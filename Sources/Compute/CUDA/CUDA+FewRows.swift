@@ -26,8 +26,10 @@ extension CUDA {
       part.splits = Int32(plan.splits)
       part.partials = workspace?.address ?? 0
       part.arrivals = UInt(arrivals)
+      part.copiesX = plan.copiesX ? 1 : 0
+      let turns = plan.isShort ? (Int(part.x.rows) + plan.shortRows - 1) / plan.shortRows : 1
       launch(
-        plan.source, plan.kernel, grid: Grid(x: plan.blocks), threads: plan.warps * 32,
+        plan.source, plan.kernel, grid: Grid(x: plan.blocks, y: turns), threads: plan.warps * 32,
         shared: plan.sharedBytes,
         overlapping: true,
         part)
@@ -55,8 +57,13 @@ private struct FewRowsLaunch {
   /// Of a block.
   let warps: Int
   let blocks: Int
+  /// Whether x is copied to shared memory first.
+  let copiesX: Bool
   let sharedBytes: Int
   let partialBytes: Int
+  /// Whether it is a kernel for few rows of the weight, and how many rows of x its blocks take.
+  let isShort: Bool
+  let shortRows: Int
 
   /// nil where the operands are not what tensor cores, or wide loads, take.
   init?(_ layer: FewRows, _ device: CUDADevice) {
@@ -66,43 +73,67 @@ private struct FewRowsLaunch {
       layer.layer.parts.allSatisfy({ Self.formatName($0.weight) == format })
     else { return nil }
     let isNF4 = weight.format == .nf4
-    source = isNF4 ? .fewRowsNF4 : weight.format == .int8 ? .fewRowsINT8 : .fewRowsFloat
     let isGated = layer.activation != nil
+
+    isShort = weight.format == .f32 && !isGated && layer.out.columns <= 128
+    shortRows = layer.x.rows == 1 ? 1 : 8
+    if isShort {
+      (source, kernel, rows) = (.fewRows, "few_rows_short_\(shortRows)", 64)
+      (tiles, splits, warps, blocks) = (1, 1, 16, layer.out.columns)
+      (copiesX, sharedBytes, partialBytes) = (false, 0, 0)
+      return
+    }
+    source = isNF4 ? .fewRowsNF4 : weight.format == .int8 ? .fewRowsINT8 : .fewRowsFloat
 
     // Two times 16 weight rows a warp read x half as often as one, but leave half as many tiles.
     let pairs = layer.layer.parts.reduce(0) { $0 + ($1.weight.rows + 31) / 32 }
-    let isTall = isGated || pairs >= 4 * device.multiprocessors || isNF4 && layer.x.rows > 8
+    let isTall = isGated || isNF4 || pairs >= 4 * device.multiprocessors
     let height = isTall ? 32 : 16
     tiles =
       isGated
       ? (weight.rows + 15) / 16
       : layer.layer.parts.reduce(0) { $0 + ($1.weight.rows + height - 1) / height }
 
-    // Groups of 64 columns, as group_width() has them, shared out to blocks and warps. NF4's are the same for both
-    // heights.
+    // Where shared memory is large, NF4 has one block of many warps a multiprocessor, which bring their weights there
+    // first; elsewhere two of few. (WIDE_TABLE and NF4_THREADS of few_rows_formats.cuh; the devices that these name have
+    // 100 KB.)
+    let isWide = isNF4 && device.sharedBytes > 132 << 10
+    let most = isWide ? 15 : 8
+
+    // Groups of 64 columns, as group_width() has them, shared out to blocks and warps.
     let words = isNF4 ? 2 : weight.format == .int8 ? 4 : weight.format == .f32 ? 16 : 8
     let width = isNF4 ? 4 : max(1, 32 * 8 / (height * words))
     let groups = (weight.columns / 64 + width - 1) / width
-    splits = max(1, min(2 * device.multiprocessors / pairs, groups / 8))
+    splits = max(1, min((isWide ? 1 : 2) * device.multiprocessors / pairs, groups / most))
     let share = groups / splits
-    warps =
-      (1...8).filter { $0 <= share }.min {
+    let workers =
+      (1...most).filter { $0 <= share }.min {
         // The fewest turns; of equals, the fewest warps that wait in the last.
         ((share + $0 - 1) / $0, $0) < ((share + $1 - 1) / $1, $1)
       } ?? 1
+    // One more than there are groups for finishes a tile while the others have the next.
+    let warpCount = isWide && workers == share ? min(workers + 1, most) : workers
+    warps = warpCount
 
     // Rows of x, in eights: what shared memory holds.
-    var eights = layer.x.rows <= 8 ? 1 : layer.x.rows <= 16 ? 2 : layer.x.rows <= 32 ? 4 : 8
-    func shared(_ eights: Int, _ warps: Int) -> Int {
-      let sums = (eights <= 2 ? 2 : 1) * warps * 8 * eights * (height + 4) * 4
+    func shared(_ eights: Int) -> Int {
+      let turns = eights <= (isNF4 ? 1 : 2) ? 2 : 1
+      let sums = turns * warpCount * min(8 * eights, layer.x.rows) * (height + 4) * 4
       guard isNF4 else { return sums }
-      // Up to the tables, 31 KB: the scales' maps, and sums of up to 28 KB.
+      // Up to the tables, 63 KB: the scales' maps, and the warps' stages.
+      if isWide { return 128 << 10 + sums }
+      // Or 31 KB: the maps, and sums of up to 28 KB.
       return (isGated ? 3 : 2) << 15 + (sums <= 28 << 10 ? 0 : sums)
     }
-    while eights > 1, shared(eights, warps) > device.sharedBytes { eights /= 2 }
-    sharedBytes = shared(eights, warps)
+    var eights = layer.x.rows <= 8 ? 1 : layer.x.rows <= 16 ? 2 : layer.x.rows <= 32 || isNF4 ? 4 : 8
+    let room = device.sharedBytes - 1024
+    while eights > 1, shared(eights) > room { eights /= 2 }
     rows = 8 * eights
-    let perMultiprocessor = eights <= 2 && 2 * (sharedBytes + 1024) <= device.sharedBytes + 1024 ? 2 : 1
+    let copy = min(rows, layer.x.rows) * (weight.columns * 2 + 16)
+    copiesX = isWide && eights == 1 && shared(eights) + copy <= room
+    sharedBytes = shared(eights) + (copiesX ? copy : 0)
+    let perMultiprocessor =
+      !isWide && eights <= 2 && 2 * (sharedBytes + 1024) <= device.sharedBytes + 1024 ? 2 : 1
     blocks = min(tiles * splits, perMultiprocessor * device.multiprocessors)
     partialBytes = splits == 1 ? 0 : tiles * splits * min(rows, layer.x.rows) * height * DType.f32.size
     kernel = "few_rows_\(format)_m\(height / 16)_n\(eights)"
@@ -154,6 +185,7 @@ private struct FewRowsOperands: BitwiseCopyable {
   var splits: Int32 = 1
   var partials: UInt = 0
   var arrivals: UInt = 0
+  var copiesX: Int = 0
 
   init(_ layer: FewRows) {
     x = layer.x.matrix
