@@ -84,7 +84,7 @@ struct BenchTrain: ReportingCommand {
     }
     print(
       JSON.object([
-        "device": .string(model.backend.name), "model": .string(model.path),
+        "device": .string(model.backend.name), "model": .string(URL(filePath: model.path).lastPathComponent),
         "dtype": .string(dtype == .fp8 ? dtype.rawValue : "\(settings.compute)"),
         "seq": .int(maxSeqLength.value), "bs": .int(batchSize.value),
         "ga": .int(gradientAccumulation.value), "r": .int(r.value),

@@ -35,7 +35,8 @@ struct BenchGenerate: ReportingCommand {
     if r > 0 { try loadAdapter(model, generator) }
     let bench = GenerationBench(generator, vocabulary: min(49_000, model.tokenizer.vocabularySize))
     var result: JSON.Object = [
-      "device": .string(model.backend.name), "model": .string(model.path), "dtype": .string("\(compute)"),
+      "device": .string(model.backend.name), "model": .string(URL(filePath: model.path).lastPathComponent),
+      "dtype": .string("\(compute)"),
       "r": .int(r), "prompt": .int(promptLength.value), "new": .int(newTokens.value),
     ]
     let weightBytes = model.decoder.generationBytes

@@ -156,7 +156,9 @@
       note("Serving \(name) at \(url)")
       if !adapters.isEmpty { note("  adapters   \(adapters.joined(separator: ", "))") }
       note("  context    \(engine.contextLength) tokens")
-      note("  KV memory  \(load.pages) pages of \(load.pageSize) tokens")
+      note(
+        "  KV memory  up to \((load.pages * load.bytesPerPage) >> 20) MB: \(load.pages) pages of \(load.pageSize) tokens"
+      )
       if canChat { note("  chat page  \(url)/") }
       let key = settings.apiKeys.isEmpty ? "" : " -H 'Authorization: Bearer KEY'"
       let prompt: JSON =

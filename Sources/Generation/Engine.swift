@@ -83,8 +83,11 @@ public final class Engine: Sendable {
 
   private func perform(_ work: @escaping @Sendable (Generator) throws -> Void) async throws {
     try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
-      let isTaken = inbox.add { generator in
-        done.resume(with: Result { try work(generator.get()) })
+      let isTaken = inbox.add { [inbox] generator in
+        let result = Result { try work(generator.get()) }
+        // What was done is to be seen by whoever waited for it.
+        if case .success(let generator) = generator { inbox.tell(generator) }
+        done.resume(with: result)
       }
       if !isTaken { done.resume(throwing: Inbox.closed) }
     }
@@ -109,7 +112,8 @@ public final class Engine: Sendable {
 
 /// What an engine does and has done.
 public struct EngineStatistics: Sendable {
-  public internal(set) var load = GeneratorLoad(running: 0, waiting: 0, pagesInUse: 0, pages: 0, pageSize: 1)
+  public internal(set) var load = GeneratorLoad(
+    running: 0, waiting: 0, pagesInUse: 0, pages: 0, pageSize: 1, bytesPerPage: 0)
   public internal(set) var totals = GeneratorTotals()
   public internal(set) var adapters: [String] = []
 }
@@ -191,7 +195,7 @@ private final class Inbox: Sendable {
     }
   }
 
-  private func tell(_ generator: Generator) {
+  func tell(_ generator: Generator) {
     report.withLock { report in
       report.load = generator.load
       report.totals = generator.totals

@@ -7,7 +7,7 @@ import Text
 ///
 /// Requests join while others are being answered: each step takes a piece of one prompt through the model, or one token of every
 /// answer (continuous batching; Yu et al., Orca, OSDI 2022, section 4). What sequences have in common at their start is computed once.
-/// None of this changes an answer. Belongs to one thread at a time, as its backend does; `Engine` is for many.
+/// None of this changes an answer, but for rounding where a prompt is taken up in the middle because its start was known. Belongs to one thread at a time, as its backend does; `Engine` is for many.
 ///
 /// ```swift
 /// let generator = try Generator(model, tokenizer: tokenizer, on: backend)
@@ -178,7 +178,7 @@ public final class Generator {
   public var load: GeneratorLoad {
     GeneratorLoad(
       running: running.count, waiting: waiting.count, pagesInUse: pool.held, pages: pool.limit,
-      pageSize: pool.pageSize)
+      pageSize: pool.pageSize, bytesPerPage: pool.bytesPerPage)
   }
 
   /// Takes a piece of one prompt, or a token of every answer, through the model. Nothing happens when nothing is to do.
@@ -337,4 +337,5 @@ public struct GeneratorLoad: Sendable, Equatable {
   public let pages: Int
   /// Tokens of a page.
   public let pageSize: Int
+  public let bytesPerPage: Int
 }

@@ -13,6 +13,9 @@ public struct GenerationRows {
   /// (1, T), i32: each row's adapter, when the model has several: see `AdapterSet`.
   public var adapters: Tensor
 
+  /// Whether each row is a sequence's next.
+  var isDecoding: Bool { sequences.queries == 1 }
+
   public init(
     positions: Tensor, rotary: RotaryTable, slots: Tensor, sequences: PagedSequences, pages: [KeyValuePages],
     adapters: Tensor
@@ -41,7 +44,7 @@ extension Decoder {
   public func logits(_ x: Tensor, adapters: Tensor, _ s: Step, compute dtype: DType) -> Tensor {
     let hidden = head.makeInput(x.rows, dtype, s)
     _ = s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype, into: hidden.main)
-    return head.generate(hidden, adapters: adapters, s, output: dtype.arithmetic)
+    return head.generate(hidden, adapters: adapters, isDecoding: true, s, output: dtype.arithmetic)
   }
 }
 
@@ -50,7 +53,7 @@ extension Block {
   func forward(_ x: Tensor, _ rows: GenerationRows, _ s: Step, compute: DType) -> Tensor {
     let n1 = self.qkv.makeInput(x.rows, compute, s)
     _ = s.rmsNorm(x, inputNorm.weight, epsilon: inputNorm.epsilon, output: compute, into: n1.main)
-    let qkv = self.qkv.generate(n1, adapters: rows.adapters, s)
+    let qkv = self.qkv.generate(n1, adapters: rows.adapters, isDecoding: rows.isDecoding, s)
     let heads = normaliseHeads(qkv, s)
     let (q, k) = (heads?.q ?? qkv.columns(queries), heads?.k ?? qkv.columns(keys))
     s.rotateIntoPages(
@@ -58,14 +61,16 @@ extension Block {
       rows.pages[layer])
     let mix = output.makeInput(x.rows, compute, s)
     s.attention(q, rows.pages[layer], attention, rows.sequences, into: mix.main)
-    let middle = output.generate(mix, adapters: rows.adapters, s, adding: x)
+    let middle = output.generate(mix, adapters: rows.adapters, isDecoding: rows.isDecoding, s, adding: x)
 
     let n2 = gateUp.makeInput(x.rows, compute, s)
     _ = s.rmsNorm(
       middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: compute, into: n2.main)
     let activated = down.makeInput(x.rows, compute, s)
-    _ = gateUp.generate(n2, adapters: rows.adapters, s, activation: activation, into: activated.main)
-    return down.generate(activated, adapters: rows.adapters, s, adding: middle)
+    _ = gateUp.generate(
+      n2, adapters: rows.adapters, isDecoding: rows.isDecoding, s, activation: activation,
+      into: activated.main)
+    return down.generate(activated, adapters: rows.adapters, isDecoding: rows.isDecoding, s, adding: middle)
   }
 }
 
@@ -74,14 +79,16 @@ extension Linear {
   ///
   /// - Parameters:
   ///   - adapters: (1, T), i32: the rows' adapters.
+  ///   - isDecoding: whether each row is a sequence's next.
   ///   - activation: of the first of two parts: y is then act(gate) * up.
   ///   - into: where y is written, with an activation.
   func generate(
-    _ input: Operand, adapters: Tensor, _ s: Step, adding residual: Tensor? = nil, output: DType? = nil,
+    _ input: Operand, adapters: Tensor, isDecoding: Bool, _ s: Step, adding residual: Tensor? = nil,
+    output: DType? = nil,
     activation: Activation? = nil, into: Tensor? = nil
   ) -> Tensor {
     let expansion = expansion
-    guard s.backend.servesFewRows(expansion, rows: input.main.rows) else {
+    guard s.backend.servesFewRows(expansion, rows: input.main.rows, isDecoding: isDecoding) else {
       let y = forward(input, s, adding: residual, adapters: adapters, output: output)
       guard let activation else { return y }
       return s.gatedActivation(

@@ -43,7 +43,7 @@ struct BlockQuantizationTests {
       String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
     }.joined()
     #expect(hex == digest)
-    let decoded = try decoded(bytes, format, rows: rows, columns: columns)
+    let decoded = try self.decoded(bytes, format, rows: rows, columns: columns)
     let difference = zip(decoded, values).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
     let norm = values.reduce(0.0) { $0 + Double($1 * $1) }
     #expect((difference / norm).squareRoot() < error)

@@ -30,8 +30,10 @@ import Testing
     return ids
   }
 
-  func alone(_ model: Decoder, _ requests: [GenerationRequest]) throws -> [[Int32]] {
-    try requests.map { try tokens(Generator(model, on: cpu).generate($0)) }
+  func alone(
+    _ model: Decoder, _ requests: [GenerationRequest], compute: DType = .f32
+  ) throws -> [[Int32]] {
+    try requests.map { try tokens(Generator(model, on: cpu, compute: compute).generate($0)) }
   }
 
   @Test(arguments: TestModel.Kind.allCases)
@@ -44,6 +46,16 @@ import Testing
     #expect(try together.map(tokens) == alone(model, requests))
     #expect(generator.load.pagesInUse == 0 && generator.isIdle)
     #expect(generator.totals.reusedTokens > 0)
+  }
+
+  /// Rows do not influence each other, however many there are: not even in the last bit.
+  @Test func answersAsAloneInBFloat16() throws {
+    let model = try TestModel.random(.qwen3, on: cpu)
+    let requests = Self.requests(24)
+    let settings = GeneratorSettings(reusesPrefixes: false)
+    let generator = try Generator(model, on: cpu, compute: .bf16, settings: settings)
+    let together = try requests.map { try generator.generate($0) }
+    #expect(try together.map(tokens) == alone(model, requests, compute: .bf16))
   }
 
   /// With memory for a few sequences only, some have to give theirs to others and start over.

@@ -43,8 +43,8 @@
 
     @Test func closesWhatLiesIdle() async throws {
       try await LocalServer.run(settings: { $0.idleTimeout = .milliseconds(100) }) { server in
-        // Half a request: the server closes, or this never ends.
-        try await server.exchange(
+        // Half a request: the server closes, or this never ends. Under load it may have closed before anything was sent.
+        try? await server.exchange(
           "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
         ) { _ in
           true

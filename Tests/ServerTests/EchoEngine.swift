@@ -96,7 +96,9 @@ final class EchoEngine: ServingEngine {
   var statistics: EngineStatistics {
     var statistics = EngineStatistics()
     let count = running.count
-    statistics.load = GeneratorLoad(running: count, waiting: 0, pagesInUse: count, pages: 64, pageSize: 16)
+    statistics.load = GeneratorLoad(
+      running: count, waiting: 0, pagesInUse: count, pages: 64, pageSize: 16,
+      bytesPerPage: 1)
     return statistics
   }
 

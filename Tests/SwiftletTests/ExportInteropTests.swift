@@ -81,7 +81,7 @@ struct ExportInteropTests {
     let generator = try Generator(model.decoder, tokenizer: model.tokenizer, on: cpu)
     let ids = { (ids: [Int32]) in JSON.array(ids.map { .int(Int($0)) }) }
     let prompt = model.tokenizer.encode("The capital of France is")
-    var generation = try generator.generate(
+    let generation = try generator.generate(
       prompt, GenerationOptions(maxNewTokens: 32, stopTokens: model.stopTokens))
     var tokens: [Int32] = []
     while let token = try generation.next() { tokens.append(token.id) }

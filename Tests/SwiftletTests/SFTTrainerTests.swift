@@ -64,6 +64,8 @@ struct SFTTrainerTests {
     var configuration = configuration
     // More than a machine under load trains before this task gets its turn.
     configuration.run.maximumSteps = 1_000_000_000
+    // Nor so many that their log takes longer to save than all other tests.
+    configuration.run.gradientAccumulation = 200
     let trainer = try SFTTrainer(configuration)
     for try await event in trainer.run() {
       if case .step(let step) = event, step.step == 3 { break }

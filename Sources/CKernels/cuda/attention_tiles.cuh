@@ -19,6 +19,8 @@ struct attention {
   int32_t heads, kv_heads;
   double scale;
   int64_t window;
+  const int32_t *pages; // the CPU's: kernels here that attend to pages have operands of their own
+  int64_t pages_each, page_size;
 };
 struct gradients {
   matrix d_o, d_q, d_k, d_v;

@@ -5,7 +5,9 @@ extension CPU {
   /// faster than tiles of packed columns.
   private static let mostFewRows = 8
 
-  public func servesFewRows(_ layer: LinearExpansion, rows: Int) -> Bool { rows <= Self.mostFewRows }
+  public func servesFewRows(_ layer: LinearExpansion, rows: Int, isDecoding: Bool) -> Bool {
+    isDecoding || rows <= Self.mostFewRows
+  }
 
   public func workspaceBytes(_ layer: FewRows) -> Int {
     guard layer.x.dtype != .f64 else { return doubleWorkspaceBytes(layer) }

@@ -2,7 +2,7 @@ import CKernels
 
 /// Layers for few rows by kernels that read weights once: on tensor cores where the operands allow, else by plain sums.
 extension CUDA {
-  public func servesFewRows(_ layer: LinearExpansion, rows: Int) -> Bool {
+  public func servesFewRows(_ layer: LinearExpansion, rows: Int, isDecoding: Bool) -> Bool {
     guard rows <= 64, let first = layer.parts.first?.weight else { return false }
     return FewRowsLaunch.formatName(first) != nil
       && layer.parts.allSatisfy {

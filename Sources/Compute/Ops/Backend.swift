@@ -108,8 +108,9 @@ public protocol Backend: AnyObject {
   func run(_ backward: AttentionBackward, workspace: Tensor?)
 
   // Generation
-  /// Whether `fewRows` is the faster way for so many rows of such a layer.
-  func servesFewRows(_ layer: LinearExpansion, rows: Int) -> Bool
+  /// Whether so many rows of such a layer go through `fewRows`: because it is the faster way, or, in a decoding step,
+  /// because a row's result must not depend on how many others there are.
+  func servesFewRows(_ layer: LinearExpansion, rows: Int, isDecoding: Bool) -> Bool
   func workspaceBytes(_ layer: FewRows) -> Int
   func run(_ layer: FewRows, workspace: Tensor?)
   func selectAdapters(_ h: Tensor, owners: Tensor, adapters: Tensor)
