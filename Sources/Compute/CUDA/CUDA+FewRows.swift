@@ -106,11 +106,9 @@ private struct FewRowsLaunch {
     let groups = (weight.columns / 64 + width - 1) / width
     splits = max(1, min((isWide ? 1 : 2) * device.multiprocessors / pairs, groups / most))
     let share = groups / splits
-    let workers =
-      (1...most).filter { $0 <= share }.min {
-        // The fewest turns; of equals, the fewest warps that wait in the last.
-        ((share + $0 - 1) / $0, $0) < ((share + $1 - 1) / $1, $1)
-      } ?? 1
+    // The fewest turns; of equals, the fewest warps that wait in the last.
+    let turns = (share + most - 1) / most
+    let workers = (share + turns - 1) / turns
     // One more than there are groups for finishes a tile while the others have the next.
     let warpCount = isWide && workers == share ? min(workers + 1, most) : workers
     warps = warpCount

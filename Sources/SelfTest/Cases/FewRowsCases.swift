@@ -43,6 +43,12 @@ extension OpCase {
         fewRows(WeightKind(format: .int8), rows: 64, inputs: 640, outputs: [100], adding: .stream),
         fewRows(WeightKind(format: .f16), rows: 9, inputs: 128, outputs: [30, 30], activation: .gelu),
         fewRows(bf16, rows: 20, inputs: 4096, outputs: [24, 40]),
+        fewRows(nf4, rows: 1, inputs: 18_944, outputs: [64]),
+        // As wide as models are: rows of x in shared memory, float layers of few columns.
+        fewRows(nf4, rows: 1, inputs: 3584, outputs: [80, 80], ranks: [16, 16], activation: .silu),
+        fewRows(nf4, rows: 8, inputs: 3584, outputs: [80, 80], ranks: [16, 16], activation: .silu),
+        fewRows(f32, rows: 1, inputs: 3584, outputs: [16, 16, 16]),
+        fewRows(f32, rows: 9, inputs: 3584, outputs: [16, 16, 16]),
         // More than a handful.
         fewRows(q4, rows: 21, inputs: 96, outputs: [48, 16], ranks: [4, 4]),
         selectAdapters(rows: 1, owners: [0]), selectAdapters(rows: 5, owners: [0, 0, 1, 1, 1, 3]),
