@@ -71,11 +71,11 @@ template <int COUNT> DEVICE void short_layer(const few_rows &f) {
     j -= (int)f.part[p++].w.rows;
   const int columns = (int)f.x.columns, first = blockIdx.y * COUNT;
   const float *weights = (const float *)f.part[p].w.data + (int64_t)j * columns;
-  let_successor_begin();
   // Weights that are trained may be the work of the kernel before: until it ends they only come nearer.
   for (int k = threadIdx.x * 32; k < columns; k += blockDim.x * 32)
     asm volatile("prefetch.global.L2 [%0];" ::"l"(weights + k));
   wait_for_predecessors();
+  let_successor_begin(); // now that x has come: what it gives may be the successor's h (few_rows_nf4.cu)
   const bf16 *x[COUNT];
   float sums[COUNT] = {};
 #pragma unroll

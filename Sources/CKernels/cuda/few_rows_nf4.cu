@@ -1,5 +1,429 @@
-// few_rows_mma.cuh for weights in NF4.
-#include "few_rows_mma.cuh"
+// Layers for few rows (FewRows.swift) in NF4, on tensor cores: bfloat16 rows of x, at most 32, with weights
+// that are read once.
+//
+// A warp multiplies 16 rows of the weight, with an activation 8 of the gate's and the same 8 of up's, by all
+// rows of x, which are the columns of its products (mma.m16n8k16). Its share of the weight's columns comes in
+// groups of 256, by asynchronous copies to slots in shared memory: two groups are on their way while one is
+// multiplied. Lane (g, t) = (lane / 4, lane % 4) holds the 16 elements from 16 t on of a block of 64 of rows
+// g and g + 8: any order within a block serves, as long as both operands have the same. A table in shared
+// memory gives the two values of each byte; a block's scale applies to its sums.
+//
+// A thread block has some tiles of 16 rows, all of one part, and `splits` warps for each, whose sums are
+// added up in order at the end. No sum depends on how many rows x has.
+#include "few_rows_formats.cuh"
 
-FEW_ROWS_TALL(nf4, F_NF4)
-FEW_ROWS_TALL(nf4_twice, F_NF4_TWICE)
+#if __CUDA_ARCH__ >= 800
+
+// MARK: Shared memory
+//
+// In order: the maps of the scales, slots, at a multiple of its size the table, or with an activation the
+// gate's and up's, the other slots, and where it fits a copy of x. Where shared memory is large, the 32
+// lanes' copies of a byte's values lie at 256 times the byte, up's 128 bytes behind the gate's: so that one
+// operation puts an address together. Elsewhere they lie at 128 times the byte. (The host knows this:
+// NF4RowsLaunch.)
+
+#if __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200
+enum { TABLE_PITCH = 128, SECOND_TABLE = 256 * 128, THREADS = 320 };
+#else
+enum { TABLE_PITCH = 256, SECOND_TABLE = 128, THREADS = 576 };
+#endif
+enum { RESERVED = 1024, MAPS_BYTES = 2048, TABLE_BYTES = 256 * TABLE_PITCH, SLOT_BYTES = 2048 };
+enum { SLOTS_BEFORE = (TABLE_BYTES - RESERVED - MAPS_BYTES) / SLOT_BYTES };
+
+// The pair of bfloat16 of each byte of two codes, once for each lane: no two lanes meet in a bank. And the
+// map of double-quantised scales.
+DEVICE void fill_table(uint8_t *table, float *map, const weight &w) {
+  const float code = w.code[threadIdx.x % 16];
+  for (int i = threadIdx.x; i < 256 * 8; i += blockDim.x) { // all lanes, or none
+    const float first = __shfl_sync(0xffffffffu, code, i / 8 >> 4);
+    const uint32_t pair = pack_bf16(first, __shfl_sync(0xffffffffu, code, i / 8 & 15));
+    *(vec<uint32_t, 4> *)(table + i / 8 * TABLE_PITCH + i % 8 * 16) =
+        vec<uint32_t, 4>{pair, pair, pair, pair};
+  }
+  if (w.absmax_map)
+    for (int i = threadIdx.x; i < 256; i += blockDim.x)
+      map[i] = w.absmax_map[i];
+}
+
+DEVICE uint32_t load_shared(uint32_t address) {
+  uint32_t value;
+  asm("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(address));
+  return value;
+}
+
+// Two words that other lanes copied there.
+DEVICE void load_shared_8(uint32_t address, uint32_t (&words)[2]) {
+  asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "r"(address) : "memory");
+}
+
+DEVICE void copy_16(uint32_t shared, const void *at) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared), "l"(at) : "memory");
+}
+
+// Elements 4 s... of a lane's 16: two pairs of bfloat16. `table`: the lane's column.
+DEVICE void decode_nf4(const uint32_t (&words)[2], int s, uint32_t table, uint32_t &first, uint32_t &second) {
+  const uint32_t word = words[s / 2];
+  if constexpr (TABLE_PITCH == 256) {
+    first = load_shared(__byte_perm(word, table, s % 2 ? 0x7624 : 0x7604));
+    second = load_shared(__byte_perm(word, table, s % 2 ? 0x7634 : 0x7614));
+  } else {
+    const uint32_t a = s % 2 ? word >> 9 : word << 7, b = s % 2 ? word >> 17 : word >> 1;
+    first = load_shared(a & 0x7f80 | table);
+    second = load_shared(b & 0x7f80 | table);
+  }
+}
+
+// MARK: Scales
+
+// The scales of two neighbouring blocks of a row, on their way.
+template <bool TWICE> struct block_scales {
+  const float *from;
+  float absmax[2];
+
+  DEVICE_MEMBER void aim(const weight &w, uint32_t block) { from = w.absmax + block; }
+  // The first `count` of the two; the next time those a group on.
+  DEVICE_MEMBER void load(int count) {
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+      if (i < count)
+        absmax[i] = __ldg(from + i);
+    from += 4;
+  }
+  DEVICE_MEMBER float of(const float *, int i) const { return absmax[i]; }
+};
+
+template <> struct block_scales<true> {
+  const uint8_t *codes;
+  const float *absmax;
+  uint32_t block;
+  float offset;
+  uint32_t code[2];
+  float nested[2];
+
+  DEVICE_MEMBER void aim(const weight &w, uint32_t first) {
+    codes = w.absmax_codes + first;
+    absmax = w.nested_absmax;
+    block = first;
+    offset = w.nested_offset;
+    code[0] = code[1] = 0;
+  }
+  DEVICE_MEMBER void load(int count) {
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+      if (i < count) {
+        code[i] = __ldg(codes + i);
+        nested[i] = __ldg(absmax + (block + i >> 8));
+      }
+    codes += 4;
+    block += 4;
+  }
+  DEVICE_MEMBER float of(const float *map, int i) const {
+    return __fadd_rn(__fmul_rn(map[code[i]], nested[i]), offset);
+  }
+};
+
+// MARK: Work
+
+// Rows of the weight, from `row` on: with an activation, of both parts.
+struct nf4_tile {
+  int part, row;
+
+  // Finds the thread block's tile `local`; whether there is one.
+  DEVICE_MEMBER bool find(const few_rows &f, int height, int local) {
+    int block = blockIdx.x;
+    for (part = 0;; part++) {
+      const int tiles = ((int)f.part[part].w.rows + height - 1) / height;
+      const int share = (tiles + f.tiles - 1) / f.tiles;
+      if (block < share) {
+        row = (block * f.tiles + local) * height;
+        return local < f.tiles && block * f.tiles + local < tiles;
+      }
+      block -= share;
+    }
+  }
+};
+
+template <bool TWICE, int NT> struct nf4_rows {
+  static constexpr bool X_AHEAD = NT <= 2;
+
+  const few_rows &f;
+  uint8_t *const shared;
+  const uint32_t start; // its address
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const int blocks, groups;   // of columns
+  uint32_t table[2];          // the lane's columns of the tables for rows g and g + 8
+  const float *map;           // for the lane's scales
+  block_scales<TWICE> coming; // of row lane % 16, blocks 2 (lane / 16)... of a group
+  const uint8_t *from[4];     // 16 bytes of rows lane / 8 + 4 i that come next
+  const bf16 *x[NT];          // the lane's elements of its rows, of the group that is multiplied
+  bool has_x[NT];             // whether there are such rows
+  uint32_t write_at, read_at; // the lane's places in a slot
+  float totals[NT][4];
+
+  DEVICE_MEMBER nf4_rows(const few_rows &f, uint8_t *shared)
+      : f(f), shared(shared), start((uint32_t)__cvta_generic_to_shared(shared)),
+        blocks((int)(f.x.columns / 64)), groups((blocks + 3) / 4) {}
+
+  DEVICE_MEMBER bool gated() const { return f.activation != ACT_NONE; }
+  DEVICE_MEMBER int height() const { return gated() ? 8 : 16; }
+  // Of shared memory's addresses.
+  DEVICE_MEMBER uint32_t end_of_tables() const {
+    return (TABLE_PITCH == 128 && gated() ? 3 : 2) * TABLE_BYTES;
+  }
+  DEVICE_MEMBER uint32_t slot(int index, int warp) const {
+    const int place = index * (blockDim.x / 32) + warp;
+    return place < SLOTS_BEFORE ? start + MAPS_BYTES + place * SLOT_BYTES
+                                : end_of_tables() + (place - SLOTS_BEFORE) * SLOT_BYTES;
+  }
+  DEVICE_MEMBER uint8_t *copy_of_x() const {
+    const int behind = max(0, 3 * (int)(blockDim.x / 32) - SLOTS_BEFORE);
+    return shared + (end_of_tables() + behind * SLOT_BYTES - start);
+  }
+
+  // MARK: Weights
+
+  // Row r of the warp's 16: its weight, and its row there, at most the last.
+  DEVICE_MEMBER const weight &weight_of(const nf4_tile &tile, int r) const {
+    return f.part[gated() ? r / 8 : tile.part].w;
+  }
+  DEVICE_MEMBER int row_of(const nf4_tile &tile, int r) const {
+    return min(tile.row + (gated() ? r % 8 : r), (int)weight_of(tile, r).rows - 1);
+  }
+
+  DEVICE_MEMBER void aim(const nf4_tile &tile, int low) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int r = lane / 8 + 4 * i;
+      from[i] = (const uint8_t *)weight_of(tile, r).data + (int64_t)row_of(tile, r) * blocks * 32 +
+                low * 128 + lane % 8 * 16;
+    }
+    const int r = lane % 16;
+    coming.aim(weight_of(tile, r), (uint32_t)row_of(tile, r) * blocks + low * 4 + lane / 16 * 2);
+    coming.load(blocks - low * 4 - lane / 16 * 2);
+    // Rows of 128 bytes, whose pieces of 16 lie so that lanes that read them meet in no bank.
+    write_at = lane / 8 * 128 + (lane % 8 ^ lane / 8 * 2) * 16;
+    read_at = g * 128 + g % 4 * 32 + t * 8;
+    asm volatile("" : "+r"(write_at), "+r"(read_at)); // kept rather than computed again
+  }
+
+  // The next group, on its way to a slot.
+  DEVICE_MEMBER void fetch(uint32_t slot, int group, int high) {
+    if (group < high && group * 4 + lane % 8 / 2 < blocks) {
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        copy_16(slot + write_at + i * 512, from[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      from[i] += 128;
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  }
+
+  // MARK: x
+
+  DEVICE_MEMBER int pitch_of_x() const { return blocks * 128 + 16; } // 8 lanes that read it meet in no bank
+  DEVICE_MEMBER void copy_x() const {
+    const uint32_t to = start + (uint32_t)(copy_of_x() - shared);
+    for (int r = 0; r < (int)f.x.rows; r++)
+      for (int i = threadIdx.x; i < blocks * 8; i += blockDim.x)
+        copy_16(to + r * pitch_of_x() + i * 16, row<bf16>(f.x, r) + i * 8);
+    asm volatile("cp.async.wait_all;" ::: "memory");
+  }
+  DEVICE_MEMBER void find_x(int low) {
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+      const int r = min(8 * n + g, (int)f.x.rows - 1);
+      const bf16 *at = f.copies_x ? (const bf16 *)(copy_of_x() + r * pitch_of_x()) : row<bf16>(f.x, r);
+      x[n] = at + low * 256 + 16 * t;
+      has_x[n] = 8 * n + g < (int)f.x.rows;
+    }
+  }
+  // Block d of the group from x on. What stands for rows past the last stays 0.
+  DEVICE_MEMBER void load_x(int n, int d, bool exists, uint32_t (&b)[8]) const {
+    if (has_x[n] && exists) {
+      const auto *at = (const vec<uint32_t, 4> *)(x[n] + d * 64);
+      const auto low = at[0], high = at[1];
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        b[i] = low.at[i], b[4 + i] = high.at[i];
+    }
+  }
+
+  // MARK: Products
+
+  // totals += block d of the slot's group; `b`: the same columns of x.
+  DEVICE_MEMBER void multiply(uint32_t slot, int d, const float (&scales)[2], uint32_t (&b)[NT][8]) {
+    uint32_t a[4][4];
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      uint32_t words[2];
+      load_shared_8((slot + read_at ^ d * 32) + half * 1024, words);
+#pragma unroll
+      for (int s = 0; s < 4; s++)
+        decode_nf4(words, s, table[half], a[s][half], a[s][2 + half]);
+    }
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+      if (!X_AHEAD)
+        load_x(n, d, true, b[n]);
+      float sums[4] = {};
+#pragma unroll
+      for (int s = 0; s < 4; s++)
+        mma(sums, a[s], b[n][2 * s], b[n][2 * s + 1]);
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        totals[n][i] = fmaf(scales[i / 2], sums[i], totals[n][i]);
+    }
+  }
+
+  // The groups from low to high, of which two are on their way.
+  DEVICE_MEMBER void sum_up(int low, int high) {
+    uint32_t b[2][NT][8] = {}; // of this block and the next
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        totals[n][i] = 0;
+      if (X_AHEAD)
+        load_x(n, 0, true, b[0][n]);
+    }
+    uint32_t now = slot(0, warp), next = slot(1, warp), last = slot(2, warp);
+    for (int group = low; group < high; group++) {
+      fetch(last, group + 2, high);
+      const float mine[2] = {coming.of(map, 0), coming.of(map, 1)};
+      const int count = blocks - group * 4; // of blocks, if less than 4
+      if (group + 1 < high)
+        coming.load(count - 4 - lane / 16 * 2);
+      asm volatile("cp.async.wait_group 2;" ::: "memory");
+      __syncwarp();
+#pragma unroll
+      for (int d = 0; d < 4; d++) {
+        const bool more = d < 3 ? d + 1 < count : group + 1 < high;
+        if (X_AHEAD) {
+#pragma unroll
+          for (int n = 0; n < NT; n++)
+            load_x(n, d + 1, more, b[(d + 1) % 2][n]);
+        }
+        float scales[2];
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+          scales[half] = __shfl_sync(0xffffffffu, mine[d % 2], d / 2 * 16 + half * 8 + g);
+        multiply(now, d, scales, b[X_AHEAD ? d % 2 : 0]);
+        if (d < 3 && !more)
+          break;
+      }
+#pragma unroll
+      for (int n = 0; n < NT; n++)
+        x[n] += 256;
+      __syncwarp(); // the slot is free
+      const uint32_t freed = now;
+      now = next, next = last, last = freed;
+    }
+  }
+
+  // MARK: Sums of the warps
+
+  // A warp's, in the place of its first slot: 16 for each row of x.
+  DEVICE_MEMBER float *sums_of(int warp) const { return (float *)(shared + (slot(0, warp) - start)); }
+
+  DEVICE_MEMBER void store() const {
+    float *sums = sums_of(warp);
+#pragma unroll
+    for (int n = 0; n < NT; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int c = 8 * n + 2 * t + i % 2;
+        if (c < f.x.rows)
+          sums[c * 16 + g + i / 2 * 8] = totals[n][i];
+      }
+  }
+
+  // Writes what the sums of the thread block's tiles give.
+  DEVICE_MEMBER void finish_tiles() const {
+    const int each = height() * (int)f.x.rows;
+    for (int i = threadIdx.x; i < f.tiles * each; i += blockDim.x) {
+      const int local = i / each, c = i % each / height(), r = i % height();
+      nf4_tile tile;
+      if (!tile.find(f, height(), local) || tile.row + r >= f.part[tile.part].w.rows)
+        continue;
+      float first = 0, second = 0;
+      for (int split = 0; split < f.splits; split++) {
+        const float *sums = sums_of(local * f.splits + split) + c * 16 + r;
+        first += sums[0];
+        second += sums[gated() ? 8 : 0];
+      }
+      if (gated())
+        finish_gated<bf16>(f, c, tile.row + r, first, second);
+      else
+        finish<bf16>(f, f.part[tile.part], c, tile.row + r, first);
+    }
+  }
+
+  // Brings the rows of the adapters that finish_tiles() reads to the L2 cache.
+  DEVICE_MEMBER void prefetch_ups() const {
+    const int local = threadIdx.x / 16, r = threadIdx.x % 16;
+    nf4_tile tile;
+    if (!tile.find(f, height(), local))
+      return;
+    const few_rows_part &part = f.part[gated() ? r / 8 : tile.part];
+    if (part.up)
+      for (int k = 0; k < part.rank; k += 32)
+        prefetch_line(part.up + (int64_t)row_of(tile, r) * part.rank + k);
+  }
+};
+
+template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
+  extern __shared__ __align__(16) uint8_t shared[];
+  nf4_rows<TWICE, NT> m(f, shared);
+  const int split = m.warp % f.splits;
+  const int low = m.groups * split / f.splits, high = m.groups * (split + 1) / f.splits;
+  nf4_tile tile;
+  const bool works = tile.find(f, m.height(), m.warp / f.splits);
+
+  // Weights are older than the kernels before. So is x where there is h: whatever makes h from it lets its
+  // successor begin only when x has come.
+  let_successor_begin();
+  if (works) {
+    m.aim(tile, low);
+    m.fetch(m.slot(0, m.warp), low, high);
+    m.fetch(m.slot(1, m.warp), low + 1, high);
+  }
+  uint8_t *const table = shared + (TABLE_BYTES - m.start);
+  fill_table(table, (float *)shared, f.part[m.gated() ? 0 : tile.part].w);
+  if (m.gated())
+    fill_table(table + SECOND_TABLE, (float *)shared + 256, f.part[1].w);
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    m.table[half] = TABLE_BYTES + (m.gated() ? half * SECOND_TABLE : 0) + m.lane * 4;
+    asm volatile("" : "+r"(m.table[half]));
+  }
+  m.map = (float *)shared + (m.gated() ? m.lane % 16 / 8 * 256 : 0);
+  m.prefetch_ups();
+  if (!f.h.data)
+    wait_for_predecessors();
+  if (f.copies_x)
+    m.copy_x();
+  m.find_x(low);
+  __syncthreads();
+  if (works) {
+    m.sum_up(low, high);
+    m.store();
+  }
+  if (f.h.data)
+    wait_for_predecessors();
+  __syncthreads();
+  m.finish_tiles();
+}
+
+#define NF4_ROWS(NAME, TWICE, NT)                                                                            \
+  KERNEL __launch_bounds__(THREADS, 1) few_rows_##NAME##_n##NT(const __grid_constant__ few_rows f) {         \
+    multiply_nf4_rows<TWICE, NT>(f);                                                                         \
+  }
+NF4_ROWS(nf4, false, 1)
+NF4_ROWS(nf4, false, 2)
+NF4_ROWS(nf4, false, 4)
+NF4_ROWS(nf4_twice, true, 1)
+NF4_ROWS(nf4_twice, true, 2)
+NF4_ROWS(nf4_twice, true, 4)
+
+#endif

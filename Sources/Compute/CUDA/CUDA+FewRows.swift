@@ -43,27 +43,27 @@ extension CUDA {
   }
 }
 
-/// How few_rows_mma.cuh takes a layer. What decides the order of a row's sums depends on the layer alone, never on how
-/// many rows there are.
+/// How the kernels on tensor cores take a layer. What decides the order of a row's sums depends on the layer and the device
+/// alone, never on how many rows there are.
 private struct FewRowsLaunch {
   let source: KernelSource
   let kernel: String
   /// Rows of x at a time.
   let rows: Int
-  /// Of weight rows.
+  /// Of weight rows: all, or in NF4 those of a thread block.
   let tiles: Int
-  /// Ranges of the weight's columns, of different blocks.
+  /// Ranges of the weight's columns: of different thread blocks, or in NF4 of different warps.
   let splits: Int
-  /// Of a block.
+  /// Of a thread block.
   let warps: Int
   let blocks: Int
-  /// Whether x is copied to shared memory first.
-  let copiesX: Bool
   let sharedBytes: Int
-  let partialBytes: Int
+  var partialBytes = 0
+  /// Whether x is copied to shared memory first.
+  var copiesX = false
   /// Whether it is a kernel for few rows of the weight, and how many rows of x its blocks take.
-  let isShort: Bool
-  let shortRows: Int
+  var isShort = false
+  var shortRows = 0
 
   /// nil where the operands are not what tensor cores, or wide loads, take.
   init?(_ layer: FewRows, _ device: CUDADevice) {
@@ -72,69 +72,87 @@ private struct FewRowsLaunch {
       let format = Self.formatName(weight),
       layer.layer.parts.allSatisfy({ Self.formatName($0.weight) == format })
     else { return nil }
-    let isNF4 = weight.format == .nf4
-    let isGated = layer.activation != nil
-
-    isShort = weight.format == .f32 && !isGated && layer.out.columns <= 128
-    shortRows = layer.x.rows == 1 ? 1 : 8
-    if isShort {
-      (source, kernel, rows) = (.fewRows, "few_rows_short_\(shortRows)", 64)
-      (tiles, splits, warps, blocks) = (1, 1, 16, layer.out.columns)
-      (copiesX, sharedBytes, partialBytes) = (false, 0, 0)
-      return
+    if weight.format == .nf4 {
+      self.init(nf4: layer, format, device)
+    } else if weight.format == .f32, layer.activation == nil, layer.out.columns <= 128 {
+      self.init(short: layer)
+    } else {
+      self.init(wide: layer, format, device)
     }
-    source = isNF4 ? .fewRowsNF4 : weight.format == .int8 ? .fewRowsINT8 : .fewRowsFloat
+  }
+
+  /// few_rows.cu's for few rows of the weight.
+  private init(short layer: FewRows) {
+    (isShort, shortRows) = (true, layer.x.rows == 1 ? 1 : 8)
+    (source, kernel, rows) = (.fewRows, "few_rows_short_\(shortRows)", 64)
+    (tiles, splits, warps, blocks, sharedBytes) = (1, 1, 16, layer.out.columns, 0)
+  }
+
+  /// few_rows_mma.cuh's.
+  private init(wide layer: FewRows, _ format: String, _ device: CUDADevice) {
+    let weight = layer.layer.parts[0].weight
+    let isGated = layer.activation != nil
+    source = weight.format == .int8 ? .fewRowsINT8 : .fewRowsFloat
 
     // Two times 16 weight rows a warp read x half as often as one, but leave half as many tiles.
     let pairs = layer.layer.parts.reduce(0) { $0 + ($1.weight.rows + 31) / 32 }
-    let isTall = isGated || isNF4 || pairs >= 4 * device.multiprocessors
-    let height = isTall ? 32 : 16
+    let height = isGated || pairs >= 4 * device.multiprocessors ? 32 : 16
     tiles =
       isGated
       ? (weight.rows + 15) / 16
       : layer.layer.parts.reduce(0) { $0 + ($1.weight.rows + height - 1) / height }
 
-    // Where shared memory is large, NF4 has one block of many warps a multiprocessor, which bring their weights there
-    // first; elsewhere two of few. (WIDE_TABLE and NF4_THREADS of few_rows_formats.cuh; the devices that these name have
-    // 100 KB.)
-    let isWide = isNF4 && device.sharedBytes > 132 << 10
-    let most = isWide ? 15 : 8
-
     // Groups of 64 columns, as group_width() has them, shared out to blocks and warps.
-    let words = isNF4 ? 2 : weight.format == .int8 ? 4 : weight.format == .f32 ? 16 : 8
-    let width = isNF4 ? 4 : max(1, 32 * 8 / (height * words))
+    let words = weight.format == .int8 ? 4 : weight.format == .f32 ? 16 : 8
+    let width = max(1, 32 * 8 / (height * words))
     let groups = (weight.columns / 64 + width - 1) / width
-    splits = max(1, min((isWide ? 1 : 2) * device.multiprocessors / pairs, groups / most))
-    let share = groups / splits
-    // The fewest turns; of equals, the fewest warps that wait in the last.
-    let turns = (share + most - 1) / most
-    let workers = (share + turns - 1) / turns
-    // One more than there are groups for finishes a tile while the others have the next.
-    let warpCount = isWide && workers == share ? min(workers + 1, most) : workers
-    warps = warpCount
+    splits = max(1, min(2 * device.multiprocessors / pairs, groups / 8))
+    warps = min(8, groups / splits)
 
     // Rows of x, in eights: what shared memory holds.
+    let (count, warps) = (layer.x.rows, warps)
     func shared(_ eights: Int) -> Int {
-      let turns = eights <= (isNF4 ? 1 : 2) ? 2 : 1
-      let sums = turns * warpCount * min(8 * eights, layer.x.rows) * (height + 4) * 4
-      guard isNF4 else { return sums }
-      // Up to the tables, 63 KB: the scales' maps, and the warps' stages.
-      if isWide { return 128 << 10 + sums }
-      // Or 31 KB: the maps, and sums of up to 28 KB.
-      return (isGated ? 3 : 2) << 15 + (sums <= 28 << 10 ? 0 : sums)
+      (eights <= 2 ? 2 : 1) * warps * min(8 * eights, count) * (height + 4) * DType.f32.size
     }
-    var eights = layer.x.rows <= 8 ? 1 : layer.x.rows <= 16 ? 2 : layer.x.rows <= 32 || isNF4 ? 4 : 8
-    let room = device.sharedBytes - 1024
-    while eights > 1, shared(eights) > room { eights /= 2 }
+    var eights = count <= 8 ? 1 : count <= 16 ? 2 : count <= 32 ? 4 : 8
+    while eights > 1, shared(eights) > device.sharedBytes - 1024 { eights /= 2 }
     rows = 8 * eights
-    let copy = min(rows, layer.x.rows) * (weight.columns * 2 + 16)
-    copiesX = isWide && eights == 1 && shared(eights) + copy <= room
-    sharedBytes = shared(eights) + (copiesX ? copy : 0)
-    let perMultiprocessor =
-      !isWide && eights <= 2 && 2 * (sharedBytes + 1024) <= device.sharedBytes + 1024 ? 2 : 1
+    sharedBytes = shared(eights)
+    let perMultiprocessor = eights <= 2 && 2 * (sharedBytes + 1024) <= device.sharedBytes + 1024 ? 2 : 1
     blocks = min(tiles * splits, perMultiprocessor * device.multiprocessors)
-    partialBytes = splits == 1 ? 0 : tiles * splits * min(rows, layer.x.rows) * height * DType.f32.size
+    partialBytes = splits == 1 ? 0 : tiles * splits * min(rows, count) * height * DType.f32.size
     kernel = "few_rows_\(format)_m\(height / 16)_n\(eights)"
+  }
+
+  /// few_rows_nf4.cu's.
+  private init(nf4 layer: FewRows, _ format: String, _ device: CUDADevice) {
+    let weight = layer.layer.parts[0].weight
+    let isGated = layer.activation != nil
+    // TABLE_PITCH, THREADS and what follows from them.
+    let isWide = device.sharedBytes > 132 << 10
+    let table = isWide ? 64 << 10 : 32 << 10
+    let tablesEnd = (isGated && !isWide ? 3 : 2) * table
+    let (reserved, maps, slot, slots) = (1 << 10, 2 << 10, 2 << 10, 3)
+    let before = (table - reserved - maps) / slot
+    let mostWarps = min(isWide ? 18 : 10, (before + (device.sharedBytes - tablesEnd) / slot) / slots)
+
+    // Every multiprocessor has one thread block; with more tiles than that, they follow each other.
+    let height = isGated ? 8 : 16
+    let heights = (isGated ? [weight.rows] : layer.layer.parts.map(\.weight.rows))
+      .map { ($0 + height - 1) / height }
+    func blocks(_ tiles: Int) -> Int { heights.reduce(0) { $0 + ($1 + tiles - 1) / tiles } }
+    tiles = (1...mostWarps).first { blocks($0) <= device.multiprocessors } ?? mostWarps
+    splits = min(mostWarps / tiles, (weight.columns + 255) / 256)
+    warps = tiles * splits
+    self.blocks = blocks(tiles)
+
+    let eights = layer.x.rows <= 8 ? 1 : layer.x.rows <= 16 ? 2 : 4
+    rows = 8 * eights
+    let used = tablesEnd + max(0, slots * warps - before) * slot
+    let copy = layer.x.rows * (weight.columns * DType.bf16.size + 16)
+    copiesX = eights == 1 && used + copy <= device.sharedBytes
+    sharedBytes = used + (copiesX ? copy : 0)
+    (source, kernel) = (.fewRowsNF4, "few_rows_\(format)_n\(eights)")
   }
 
   /// In the kernels' names; nil for formats that they do not read.
