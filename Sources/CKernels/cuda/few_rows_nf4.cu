@@ -4,9 +4,9 @@
 // A warp multiplies 16 rows of the weight, with an activation 8 of the gate's and the same 8 of up's, by all
 // rows of x, which are the columns of its products (mma.m16n8k16). Its share of the weight's columns comes in
 // groups of 256, by asynchronous copies to slots in shared memory: two groups are on their way while one is
-// multiplied. Lane (g, t) = (lane / 4, lane % 4) holds the 16 elements from 16 t on of a block of 64 of rows
-// g and g + 8: any order within a block serves, as long as both operands have the same. A table in shared
-// memory gives the two values of each byte; a block's scale applies to its sums.
+// multiplied, from registers. Lane (g, t) = (lane / 4, lane % 4) holds the 16 elements from 16 t on of a
+// block of 64 of rows g and g + 8: any order within a block serves, as long as both operands have the same. A
+// table in shared memory gives the two values of each byte; a block's scale applies to its sums.
 //
 // A thread block has some tiles of 16 rows, all of one part, and `splits` warps for each, whose sums are
 // added up in order at the end. No sum depends on how many rows x has.
@@ -30,19 +30,23 @@ enum { TABLE_PITCH = 256, SECOND_TABLE = 128, THREADS = 576 };
 enum { RESERVED = 1024, MAPS_BYTES = 2048, TABLE_BYTES = 256 * TABLE_PITCH, SLOT_BYTES = 2048 };
 enum { SLOTS_BEFORE = (TABLE_BYTES - RESERVED - MAPS_BYTES) / SLOT_BYTES };
 
-// The pair of bfloat16 of each byte of two codes, once for each lane: no two lanes meet in a bank. And the
-// map of double-quantised scales.
-DEVICE void fill_table(uint8_t *table, float *map, const weight &w) {
-  const float code = w.code[threadIdx.x % 16];
+// The pair of bfloat16 of each byte of two codes, once for each lane: no two lanes meet in a bank. `code`:
+// that of the lane's number.
+DEVICE void fill_table(uint8_t *table, float code) {
   for (int i = threadIdx.x; i < 256 * 8; i += blockDim.x) { // all lanes, or none
     const float first = __shfl_sync(0xffffffffu, code, i / 8 >> 4);
     const uint32_t pair = pack_bf16(first, __shfl_sync(0xffffffffu, code, i / 8 & 15));
     *(vec<uint32_t, 4> *)(table + i / 8 * TABLE_PITCH + i % 8 * 16) =
         vec<uint32_t, 4>{pair, pair, pair, pair};
   }
+}
+
+// The map of double-quantised scales, on its way.
+DEVICE void copy_map(uint32_t shared, const weight &w) {
   if (w.absmax_map)
     for (int i = threadIdx.x; i < 256; i += blockDim.x)
-      map[i] = w.absmax_map[i];
+      asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared + i * 4), "l"(w.absmax_map + i)
+                   : "memory");
 }
 
 DEVICE uint32_t load_shared(uint32_t address) {
@@ -89,7 +93,7 @@ template <bool TWICE> struct block_scales {
         absmax[i] = __ldg(from + i);
     from += 4;
   }
-  DEVICE_MEMBER float of(const float *, int i) const { return absmax[i]; }
+  DEVICE_MEMBER float of(uint32_t, int i) const { return absmax[i]; }
 };
 
 template <> struct block_scales<true> {
@@ -117,8 +121,8 @@ template <> struct block_scales<true> {
     codes += 4;
     block += 4;
   }
-  DEVICE_MEMBER float of(const float *map, int i) const {
-    return __fadd_rn(__fmul_rn(map[code[i]], nested[i]), offset);
+  DEVICE_MEMBER float of(uint32_t map, int i) const {
+    return __fadd_rn(__fmul_rn(__uint_as_float(load_shared(map + code[i] * 4)), nested[i]), offset);
   }
 };
 
@@ -144,20 +148,18 @@ struct nf4_tile {
 };
 
 template <bool TWICE, int NT> struct nf4_rows {
-  static constexpr bool X_AHEAD = NT <= 2;
-
   const few_rows &f;
   uint8_t *const shared;
   const uint32_t start; // its address
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-  const int blocks, groups;   // of columns
-  uint32_t table[2];          // the lane's columns of the tables for rows g and g + 8
-  const float *map;           // for the lane's scales
-  block_scales<TWICE> coming; // of row lane % 16, blocks 2 (lane / 16)... of a group
-  const uint8_t *from[4];     // 16 bytes of rows lane / 8 + 4 i that come next
-  const bf16 *x[NT];          // the lane's elements of its rows, of the group that is multiplied
-  bool has_x[NT];             // whether there are such rows
-  uint32_t write_at, read_at; // the lane's places in a slot
+  const int blocks, groups;     // of columns
+  uint32_t table[2];            // the lane's columns of the tables for rows g and g + 8
+  uint32_t map;                 // for the lane's scales
+  block_scales<TWICE> coming;   // of row lane % 16, blocks 2 (lane / 16)... of a group
+  const uint8_t *from[4];       // 16 bytes of rows lane / 8 + 4 i that come next
+  const bf16 *x[NT];            // the lane's elements of its rows, of the group that is multiplied
+  uint32_t write_at, read_at;   // the lane's places in a slot
+  int write_block, scale_block; // and the blocks of a group that it copies, and whose scales it has
   float totals[NT][4];
 
   DEVICE_MEMBER nf4_rows(const few_rows &f, uint8_t *shared)
@@ -176,7 +178,7 @@ template <bool TWICE, int NT> struct nf4_rows {
                                 : end_of_tables() + (place - SLOTS_BEFORE) * SLOT_BYTES;
   }
   DEVICE_MEMBER uint8_t *copy_of_x() const {
-    const int behind = max(0, 3 * (int)(blockDim.x / 32) - SLOTS_BEFORE);
+    const int behind = max(0, 2 * (int)(blockDim.x / 32) - SLOTS_BEFORE);
     return shared + (end_of_tables() + behind * SLOT_BYTES - start);
   }
 
@@ -198,17 +200,18 @@ template <bool TWICE, int NT> struct nf4_rows {
                 low * 128 + lane % 8 * 16;
     }
     const int r = lane % 16;
-    coming.aim(weight_of(tile, r), (uint32_t)row_of(tile, r) * blocks + low * 4 + lane / 16 * 2);
-    coming.load(blocks - low * 4 - lane / 16 * 2);
+    scale_block = lane / 16 * 2;
+    write_block = lane % 8 / 2;
+    coming.aim(weight_of(tile, r), (uint32_t)row_of(tile, r) * blocks + low * 4 + scale_block);
     // Rows of 128 bytes, whose pieces of 16 lie so that lanes that read them meet in no bank.
     write_at = lane / 8 * 128 + (lane % 8 ^ lane / 8 * 2) * 16;
     read_at = g * 128 + g % 4 * 32 + t * 8;
-    asm volatile("" : "+r"(write_at), "+r"(read_at)); // kept rather than computed again
+    asm volatile("" : "+r"(write_at), "+r"(read_at), "+r"(write_block), "+r"(scale_block)); // kept
   }
 
-  // The next group, on its way to a slot.
-  DEVICE_MEMBER void fetch(uint32_t slot, int group, int high) {
-    if (group < high && group * 4 + lane % 8 / 2 < blocks) {
+  // The next group, of which `count` blocks are left, on its way to a slot.
+  DEVICE_MEMBER void fetch(uint32_t slot, int count) {
+    if (count > write_block) {
 #pragma unroll
       for (int i = 0; i < 4; i++)
         copy_16(slot + write_at + i * 512, from[i]);
@@ -227,97 +230,90 @@ template <bool TWICE, int NT> struct nf4_rows {
     for (int r = 0; r < (int)f.x.rows; r++)
       for (int i = threadIdx.x; i < blocks * 8; i += blockDim.x)
         copy_16(to + r * pitch_of_x() + i * 16, row<bf16>(f.x, r) + i * 8);
-    asm volatile("cp.async.wait_all;" ::: "memory");
   }
   DEVICE_MEMBER void find_x(int low) {
 #pragma unroll
-    for (int n = 0; n < NT; n++) {
+    for (int n = 0; n < NT; n++) { // columns past the last row repeat it, and are not stored
       const int r = min(8 * n + g, (int)f.x.rows - 1);
       const bf16 *at = f.copies_x ? (const bf16 *)(copy_of_x() + r * pitch_of_x()) : row<bf16>(f.x, r);
       x[n] = at + low * 256 + 16 * t;
-      has_x[n] = 8 * n + g < (int)f.x.rows;
     }
   }
-  // Block d of the group from x on. What stands for rows past the last stays 0.
-  DEVICE_MEMBER void load_x(int n, int d, bool exists, uint32_t (&b)[8]) const {
-    if (has_x[n] && exists) {
-      const auto *at = (const vec<uint32_t, 4> *)(x[n] + d * 64);
-      const auto low = at[0], high = at[1];
+  // Of block d of the group from x on.
+  DEVICE_MEMBER void load_x(int n, int d, uint32_t (&b)[8]) const {
+    const auto *at = (const vec<uint32_t, 4> *)(x[n] + d * 64);
+    const auto low = at[0], high = at[1];
 #pragma unroll
-      for (int i = 0; i < 4; i++)
-        b[i] = low.at[i], b[4 + i] = high.at[i];
-    }
+    for (int i = 0; i < 4; i++)
+      b[i] = low.at[i], b[4 + i] = high.at[i];
   }
 
   // MARK: Products
 
-  // totals += block d of the slot's group; `b`: the same columns of x.
-  DEVICE_MEMBER void multiply(uint32_t slot, int d, const float (&scales)[2], uint32_t (&b)[NT][8]) {
+  // totals += a block of the group, d of x.
+  DEVICE_MEMBER void multiply(const uint32_t (&words)[2][2], const float (&scales)[2], int d) {
     uint32_t a[4][4];
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      uint32_t words[2];
-      load_shared_8((slot + read_at ^ d * 32) + half * 1024, words);
+    for (int half = 0; half < 2; half++)
 #pragma unroll
       for (int s = 0; s < 4; s++)
-        decode_nf4(words, s, table[half], a[s][half], a[s][2 + half]);
-    }
+        decode_nf4(words[half], s, table[half], a[s][half], a[s][2 + half]);
 #pragma unroll
     for (int n = 0; n < NT; n++) {
-      if (!X_AHEAD)
-        load_x(n, d, true, b[n]);
+      uint32_t b[8];
+      load_x(n, d, b);
       float sums[4] = {};
 #pragma unroll
       for (int s = 0; s < 4; s++)
-        mma(sums, a[s], b[n][2 * s], b[n][2 * s + 1]);
+        mma(sums, a[s], b[2 * s], b[2 * s + 1]);
 #pragma unroll
       for (int i = 0; i < 4; i++)
         totals[n][i] = fmaf(scales[i / 2], sums[i], totals[n][i]);
     }
   }
 
-  // The groups from low to high, of which two are on their way.
-  DEVICE_MEMBER void sum_up(int low, int high) {
-    uint32_t b[2][NT][8] = {}; // of this block and the next
+  // `count` blocks, whose first two groups are on their way.
+  DEVICE_MEMBER void sum_up(int count) {
 #pragma unroll
-    for (int n = 0; n < NT; n++) {
+    for (int n = 0; n < NT; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
         totals[n][i] = 0;
-      if (X_AHEAD)
-        load_x(n, 0, true, b[0][n]);
-    }
-    uint32_t now = slot(0, warp), next = slot(1, warp), last = slot(2, warp);
-    for (int group = low; group < high; group++) {
-      fetch(last, group + 2, high);
-      const float mine[2] = {coming.of(map, 0), coming.of(map, 1)};
-      const int count = blocks - group * 4; // of blocks, if less than 4
-      if (group + 1 < high)
-        coming.load(count - 4 - lane / 16 * 2);
-      asm volatile("cp.async.wait_group 2;" ::: "memory");
+    uint32_t now = slot(0, warp), next = slot(1, warp);
+    for (; count > 0; count -= 4) {
+      asm volatile("cp.async.wait_group 1;" ::: "memory");
       __syncwarp();
+      uint32_t words[4][2][2];
+      float scales[4][2];
 #pragma unroll
-      for (int d = 0; d < 4; d++) {
-        const bool more = d < 3 ? d + 1 < count : group + 1 < high;
-        if (X_AHEAD) {
-#pragma unroll
-          for (int n = 0; n < NT; n++)
-            load_x(n, d + 1, more, b[(d + 1) % 2][n]);
-        }
-        float scales[2];
+      for (int d = 0; d < 4; d++)
 #pragma unroll
         for (int half = 0; half < 2; half++)
-          scales[half] = __shfl_sync(0xffffffffu, mine[d % 2], d / 2 * 16 + half * 8 + g);
-        multiply(now, d, scales, b[X_AHEAD ? d % 2 : 0]);
-        if (d < 3 && !more)
-          break;
+          load_shared_8((now + read_at ^ d * 32) + half * 1024, words[d][half]);
+      const float mine[2] = {coming.of(map, 0), coming.of(map, 1)};
+#pragma unroll
+      for (int d = 0; d < 4; d++)
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+          scales[d][half] = __shfl_sync(0xffffffffu, mine[d % 2], d / 2 * 16 + half * 8 + g);
+      coming.load(count - 4 - scale_block);
+      __syncwarp(); // the slot is free
+      fetch(now, count - 8);
+      const uint32_t freed = now;
+      now = next, next = freed;
+      if (count >= 4) {
+#pragma unroll
+        for (int d = 0; d < 4; d++)
+          multiply(words[d], scales[d], d);
+      } else {
+#pragma unroll
+        for (int d = 0; d < 3; d++)
+          if (d < count)
+            multiply(words[d], scales[d], d);
       }
 #pragma unroll
       for (int n = 0; n < NT; n++)
         x[n] += 256;
-      __syncwarp(); // the slot is free
-      const uint32_t freed = now;
-      now = next, next = last, last = freed;
     }
   }
 
@@ -338,36 +334,31 @@ template <bool TWICE, int NT> struct nf4_rows {
       }
   }
 
-  // Writes what the sums of the thread block's tiles give.
-  DEVICE_MEMBER void finish_tiles() const {
-    const int each = height() * (int)f.x.rows;
-    for (int i = threadIdx.x; i < f.tiles * each; i += blockDim.x) {
-      const int local = i / each, c = i % each / height(), r = i % height();
-      nf4_tile tile;
-      if (!tile.find(f, height(), local) || tile.row + r >= f.part[tile.part].w.rows)
-        continue;
-      float first = 0, second = 0;
-      for (int split = 0; split < f.splits; split++) {
-        const float *sums = sums_of(local * f.splits + split) + c * 16 + r;
-        first += sums[0];
-        second += sums[gated() ? 8 : 0];
+  // Writes what the sums of the warp's tile give: its share of them.
+  DEVICE_MEMBER void finish_tile(const nf4_tile &tile, int first, int split) const {
+    const int height = this->height(), r = lane % height;
+    if (tile.row + r >= f.part[tile.part].w.rows)
+      return;
+    for (int c = split * (32 / height) + lane / height; c < f.x.rows; c += f.splits * (32 / height)) {
+      float sum = 0, other = 0;
+      for (int i = 0; i < f.splits; i++) {
+        const float *sums = sums_of(first + i) + c * 16 + r;
+        sum += sums[0];
+        other += sums[gated() ? 8 : 0];
       }
       if (gated())
-        finish_gated<bf16>(f, c, tile.row + r, first, second);
+        finish_gated<bf16>(f, c, tile.row + r, sum, other);
       else
-        finish<bf16>(f, f.part[tile.part], c, tile.row + r, first);
+        finish<bf16>(f, f.part[tile.part], c, tile.row + r, sum);
     }
   }
 
-  // Brings the rows of the adapters that finish_tiles() reads to the L2 cache.
-  DEVICE_MEMBER void prefetch_ups() const {
-    const int local = threadIdx.x / 16, r = threadIdx.x % 16;
-    nf4_tile tile;
-    if (!tile.find(f, height(), local))
-      return;
+  // Brings the rows of the adapters that finish_tile() reads to the L2 cache.
+  DEVICE_MEMBER void prefetch_ups(const nf4_tile &tile) const {
+    const int r = lane % 16;
     const few_rows_part &part = f.part[gated() ? r / 8 : tile.part];
     if (part.up)
-      for (int k = 0; k < part.rank; k += 32)
+      for (int k = lane / 16 * 32; k < part.rank; k += 64)
         prefetch_line(part.up + (int64_t)row_of(tile, r) * part.rank + k);
   }
 };
@@ -375,44 +366,57 @@ template <bool TWICE, int NT> struct nf4_rows {
 template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
   extern __shared__ __align__(16) uint8_t shared[];
   nf4_rows<TWICE, NT> m(f, shared);
-  const int split = m.warp % f.splits;
+  const bool gated = m.gated();
+  const int local = m.warp / f.splits, split = m.warp - local * f.splits;
   const int low = m.groups * split / f.splits, high = m.groups * (split + 1) / f.splits;
+  const int count = min(high * 4, m.blocks) - low * 4;
   nf4_tile tile;
-  const bool works = tile.find(f, m.height(), m.warp / f.splits);
+  const bool works = tile.find(f, m.height(), local);
+  const weight &first = f.part[gated ? 0 : tile.part].w, &second = f.part[1].w;
 
   // Weights are older than the kernels before. So is x where there is h: whatever makes h from it lets its
   // successor begin only when x has come.
   let_successor_begin();
+  const float codes[2] = {first.code[m.lane % 16], gated ? second.code[m.lane % 16] : 0};
+  copy_map(m.start, first);
+  if (gated)
+    copy_map(m.start + 1024, second);
+  if (f.h.data && f.copies_x)
+    m.copy_x();
   if (works) {
     m.aim(tile, low);
-    m.fetch(m.slot(0, m.warp), low, high);
-    m.fetch(m.slot(1, m.warp), low + 1, high);
+    m.coming.load(count - m.scale_block);
+    m.fetch(m.slot(0, m.warp), count);
+    m.fetch(m.slot(1, m.warp), count - 4);
+    if (split == 0)
+      m.prefetch_ups(tile);
   }
-  uint8_t *const table = shared + (TABLE_BYTES - m.start);
-  fill_table(table, (float *)shared, f.part[m.gated() ? 0 : tile.part].w);
-  if (m.gated())
-    fill_table(table + SECOND_TABLE, (float *)shared + 256, f.part[1].w);
+  fill_table(shared + (TABLE_BYTES - m.start), codes[0]);
+  if (gated)
+    fill_table(shared + (TABLE_BYTES + SECOND_TABLE - m.start), codes[1]);
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    m.table[half] = TABLE_BYTES + (m.gated() ? half * SECOND_TABLE : 0) + m.lane * 4;
-    asm volatile("" : "+r"(m.table[half]));
+    m.table[half] = TABLE_BYTES + (gated ? half * SECOND_TABLE : 0) + m.lane * 4;
+    asm volatile("" : "+r"(m.table[half])); // kept rather than computed again
   }
-  m.map = (float *)shared + (m.gated() ? m.lane % 16 / 8 * 256 : 0);
-  m.prefetch_ups();
-  if (!f.h.data)
+  m.map = m.start + (gated ? m.lane % 16 / 8 * 1024 : 0);
+  if (!f.h.data) {
     wait_for_predecessors();
-  if (f.copies_x)
-    m.copy_x();
+    if (f.copies_x)
+      m.copy_x();
+  }
   m.find_x(low);
+  asm volatile("cp.async.wait_all;" ::: "memory");
   __syncthreads();
   if (works) {
-    m.sum_up(low, high);
+    m.sum_up(count);
     m.store();
   }
   if (f.h.data)
     wait_for_predecessors();
   __syncthreads();
-  m.finish_tiles();
+  if (works)
+    m.finish_tile(tile, m.warp - split, split);
 }
 
 #define NF4_ROWS(NAME, TWICE, NT)                                                                            \

@@ -132,7 +132,7 @@ private struct FewRowsLaunch {
     let isWide = device.sharedBytes > 132 << 10
     let table = isWide ? 64 << 10 : 32 << 10
     let tablesEnd = (isGated && !isWide ? 3 : 2) * table
-    let (reserved, maps, slot, slots) = (1 << 10, 2 << 10, 2 << 10, 3)
+    let (reserved, maps, slot, slots) = (1 << 10, 2 << 10, 2 << 10, 2)
     let before = (table - reserved - maps) / slot
     let mostWarps = min(isWide ? 18 : 10, (before + (device.sharedBytes - tablesEnd) / slot) / slots)
 
