@@ -130,16 +130,16 @@ template <> struct block_scales<true> {
 
 // Rows of the weight, from `row` on: with an activation, of both parts.
 struct nf4_tile {
-  int part, row;
+  uint32_t part, row;
 
-  // Finds the thread block's tile `local`; whether there is one.
-  DEVICE_MEMBER bool find(const few_rows &f, int height, int local) {
-    int block = blockIdx.x;
+  // Finds the thread block's tile `local`, of 1 << shift rows; whether there is one.
+  DEVICE_MEMBER bool find(const few_rows &f, int shift, uint32_t local) {
+    uint32_t block = blockIdx.x;
     for (part = 0;; part++) {
-      const int tiles = ((int)f.part[part].w.rows + height - 1) / height;
-      const int share = (tiles + f.tiles - 1) / f.tiles;
+      const uint32_t tiles = (uint32_t)(f.part[part].w.rows + (1 << shift) - 1) >> shift;
+      const uint32_t share = (tiles + f.tiles - 1) / f.tiles;
       if (block < share) {
-        row = (block * f.tiles + local) * height;
+        row = (block * f.tiles + local) << shift;
         return local < f.tiles && block * f.tiles + local < tiles;
       }
       block -= share;
@@ -152,19 +152,19 @@ template <bool TWICE, int NT> struct nf4_rows {
   uint8_t *const shared;
   const uint32_t start; // its address
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-  const int blocks, groups;     // of columns
-  uint32_t table[2];            // the lane's columns of the tables for rows g and g + 8
-  uint32_t map;                 // for the lane's scales
-  block_scales<TWICE> coming;   // of row lane % 16, blocks 2 (lane / 16)... of a group
-  const uint8_t *from[4];       // 16 bytes of rows lane / 8 + 4 i that come next
-  const bf16 *x[NT];            // the lane's elements of its rows, of the group that is multiplied
-  uint32_t write_at, read_at;   // the lane's places in a slot
-  int write_block, scale_block; // and the blocks of a group that it copies, and whose scales it has
+  const uint32_t blocks, groups; // of columns
+  uint32_t table[2];             // the lane's columns of the tables for rows g and g + 8
+  uint32_t map;                  // for the lane's scales
+  block_scales<TWICE> coming;    // of row lane % 16, blocks 2 (lane / 16)... of a group
+  const uint8_t *from[4];        // 16 bytes of rows lane / 8 + 4 i that come next
+  const bf16 *x[NT];             // the lane's elements of its rows, of the group that is multiplied
+  uint32_t write_at, read_at;    // the lane's places in a slot
+  int write_block, scale_block;  // and the blocks of a group that it copies, and whose scales it has
   float totals[NT][4];
 
   DEVICE_MEMBER nf4_rows(const few_rows &f, uint8_t *shared)
       : f(f), shared(shared), start((uint32_t)__cvta_generic_to_shared(shared)),
-        blocks((int)(f.x.columns / 64)), groups((blocks + 3) / 4) {}
+        blocks((uint32_t)f.x.columns / 64), groups((blocks + 3) / 4) {}
 
   DEVICE_MEMBER bool gated() const { return f.activation != ACT_NONE; }
   DEVICE_MEMBER int height() const { return gated() ? 8 : 16; }
@@ -184,25 +184,25 @@ template <bool TWICE, int NT> struct nf4_rows {
 
   // MARK: Weights
 
-  // Row r of the warp's 16: its weight, and its row there, at most the last.
-  DEVICE_MEMBER const weight &weight_of(const nf4_tile &tile, int r) const {
-    return f.part[gated() ? r / 8 : tile.part].w;
+  // Rows 8 half... of the warp's 16: their part, and a row of it, at most the last.
+  DEVICE_MEMBER const few_rows_part &part_of(const nf4_tile &tile, int half) const {
+    return f.part[gated() ? half : tile.part];
   }
-  DEVICE_MEMBER int row_of(const nf4_tile &tile, int r) const {
-    return min(tile.row + (gated() ? r % 8 : r), (int)weight_of(tile, r).rows - 1);
+  DEVICE_MEMBER int row_of(const nf4_tile &tile, int half, int r) const {
+    return min(tile.row + (gated() ? 0 : 8 * half) + r, (int)part_of(tile, half).w.rows - 1);
   }
 
   DEVICE_MEMBER void aim(const nf4_tile &tile, int low) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-      const int r = lane / 8 + 4 * i;
-      from[i] = (const uint8_t *)weight_of(tile, r).data + (int64_t)row_of(tile, r) * blocks * 32 +
-                low * 128 + lane % 8 * 16;
+      const auto *data = (const uint8_t *)part_of(tile, i / 2).w.data + low * 128 + lane % 8 * 16;
+      from[i] = data + (int64_t)row_of(tile, i / 2, lane / 8 + i % 2 * 4) * (blocks * 32);
     }
-    const int r = lane % 16;
     scale_block = lane / 16 * 2;
     write_block = lane % 8 / 2;
-    coming.aim(weight_of(tile, r), (uint32_t)row_of(tile, r) * blocks + low * 4 + scale_block);
+    const int half = lane % 16 / 8;
+    coming.aim(part_of(tile, half).w,
+               (uint32_t)row_of(tile, half, lane % 8) * blocks + low * 4 + scale_block);
     // Rows of 128 bytes, whose pieces of 16 lie so that lanes that read them meet in no bank.
     write_at = lane / 8 * 128 + (lane % 8 ^ lane / 8 * 2) * 16;
     read_at = g * 128 + g % 4 * 32 + t * 8;
@@ -250,25 +250,40 @@ template <bool TWICE, int NT> struct nf4_rows {
 
   // MARK: Products
 
-  // totals += a block of the group, d of x.
-  DEVICE_MEMBER void multiply(const uint32_t (&words)[2][2], const float (&scales)[2], int d) {
-    uint32_t a[4][4];
+  // Elements 4 s... of a lane's share of a block, of both its rows.
+  DEVICE_MEMBER void decode(const uint32_t (&words)[2][2], int s, uint32_t (&a)[4]) const {
 #pragma unroll
     for (int half = 0; half < 2; half++)
+      decode_nf4(words[half], s, table[half], a[half], a[2 + half]);
+  }
+
+  // totals += COUNT blocks of a group. While one is multiplied, the next is decoded.
+  template <int COUNT>
+  DEVICE_MEMBER void multiply(const uint32_t (&words)[4][2][2], const float (&scales)[4][2]) {
+    uint32_t a[2][4][4];
 #pragma unroll
-      for (int s = 0; s < 4; s++)
-        decode_nf4(words[half], s, table[half], a[s][half], a[s][2 + half]);
+    for (int s = 0; s < 4; s++)
+      decode(words[0], s, a[0][s]);
 #pragma unroll
-    for (int n = 0; n < NT; n++) {
-      uint32_t b[8];
-      load_x(n, d, b);
-      float sums[4] = {};
+    for (int d = 0; d < COUNT; d++) {
+      float sums[NT][4] = {};
+      uint32_t b[NT][8];
 #pragma unroll
-      for (int s = 0; s < 4; s++)
-        mma(sums, a[s], b[2 * s], b[2 * s + 1]);
+      for (int n = 0; n < NT; n++)
+        load_x(n, d, b[n]);
 #pragma unroll
-      for (int i = 0; i < 4; i++)
-        totals[n][i] = fmaf(scales[i / 2], sums[i], totals[n][i]);
+      for (int s = 0; s < 4; s++) {
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+          mma(sums[n], a[d % 2][s], b[n][2 * s], b[n][2 * s + 1]);
+        if (d + 1 < COUNT)
+          decode(words[d + 1], s, a[(d + 1) % 2][s]);
+      }
+#pragma unroll
+      for (int n = 0; n < NT; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+          totals[n][i] = fmaf(scales[d][i / 2], sums[n][i], totals[n][i]);
     }
   }
 
@@ -301,16 +316,14 @@ template <bool TWICE, int NT> struct nf4_rows {
       fetch(now, count - 8);
       const uint32_t freed = now;
       now = next, next = freed;
-      if (count >= 4) {
-#pragma unroll
-        for (int d = 0; d < 4; d++)
-          multiply(words[d], scales[d], d);
-      } else {
-#pragma unroll
-        for (int d = 0; d < 3; d++)
-          if (d < count)
-            multiply(words[d], scales[d], d);
-      }
+      if (count >= 4)
+        multiply<4>(words, scales);
+      else if (count == 3)
+        multiply<3>(words, scales);
+      else if (count == 2)
+        multiply<2>(words, scales);
+      else
+        multiply<1>(words, scales);
 #pragma unroll
       for (int n = 0; n < NT; n++)
         x[n] += 256;
@@ -355,11 +368,11 @@ template <bool TWICE, int NT> struct nf4_rows {
 
   // Brings the rows of the adapters that finish_tile() reads to the L2 cache.
   DEVICE_MEMBER void prefetch_ups(const nf4_tile &tile) const {
-    const int r = lane % 16;
-    const few_rows_part &part = f.part[gated() ? r / 8 : tile.part];
+    const int half = lane % 16 / 8;
+    const few_rows_part &part = part_of(tile, half);
     if (part.up)
       for (int k = lane / 16 * 32; k < part.rank; k += 64)
-        prefetch_line(part.up + (int64_t)row_of(tile, r) * part.rank + k);
+        prefetch_line(part.up + (int64_t)row_of(tile, half, lane % 8) * part.rank + k);
   }
 };
 
@@ -367,11 +380,11 @@ template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
   extern __shared__ __align__(16) uint8_t shared[];
   nf4_rows<TWICE, NT> m(f, shared);
   const bool gated = m.gated();
-  const int local = m.warp / f.splits, split = m.warp - local * f.splits;
-  const int low = m.groups * split / f.splits, high = m.groups * (split + 1) / f.splits;
-  const int count = min(high * 4, m.blocks) - low * 4;
+  const uint32_t local = m.warp / f.splits, split = m.warp - local * f.splits;
+  const uint32_t low = m.groups * split / f.splits, high = m.groups * (split + 1) / f.splits;
+  const int count = (int)(min(high * 4, m.blocks) - low * 4);
   nf4_tile tile;
-  const bool works = tile.find(f, m.height(), local);
+  const bool works = tile.find(f, gated ? 3 : 4, local);
   const weight &first = f.part[gated ? 0 : tile.part].w, &second = f.part[1].w;
 
   // Weights are older than the kernels before. So is x where there is h: whatever makes h from it lets its

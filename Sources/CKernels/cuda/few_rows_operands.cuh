@@ -22,7 +22,7 @@ struct few_rows {
   activation_kind activation;
   // How the tensor cores' kernels share the work: `tiles` of weight rows, each in `splits` ranges of columns;
   // in NF4 `tiles` of a thread block.
-  int32_t tiles, splits;
+  uint32_t tiles, splits;
   float *partials;    // sums of each range; the last block that arrives at a tile adds them up
   uint32_t *arrivals; // by tile, 0 before and after
   int64_t copies_x;   // whether x is first copied to shared memory
