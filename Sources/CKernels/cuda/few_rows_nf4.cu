@@ -158,6 +158,7 @@ template <bool TWICE, int NT> struct nf4_rows {
   block_scales<TWICE> coming;    // of row lane % 16, blocks 2 (lane / 16)... of a group
   const uint8_t *from[4];        // 16 bytes of rows lane / 8 + 4 i that come next
   const bf16 *x[NT];             // the lane's elements of its rows, of the group that is multiplied
+  bool has_x[NT];                // whether there are such rows
   uint32_t write_at, read_at;    // the lane's places in a slot
   int write_block, scale_block;  // and the blocks of a group that it copies, and whose scales it has
   float totals[NT][4];
@@ -233,19 +234,28 @@ template <bool TWICE, int NT> struct nf4_rows {
   }
   DEVICE_MEMBER void find_x(int low) {
 #pragma unroll
-    for (int n = 0; n < NT; n++) { // columns past the last row repeat it, and are not stored
-      const int r = min(8 * n + g, (int)f.x.rows - 1);
-      const bf16 *at = f.copies_x ? (const bf16 *)(copy_of_x() + r * pitch_of_x()) : row<bf16>(f.x, r);
-      x[n] = at + low * 256 + 16 * t;
+    for (int n = 0; n < NT; n++) {
+      const int r = 8 * n + g;
+      has_x[n] = r < (int)f.x.rows;
+      if (has_x[n])
+        x[n] = (f.copies_x ? (const bf16 *)(copy_of_x() + r * pitch_of_x()) : row<bf16>(f.x, r)) + low * 256 +
+               16 * t;
     }
   }
-  // Of block d of the group from x on.
+  // Of block d of the group from x on. Columns of the products past the last row are anything, and are not
+  // stored.
   DEVICE_MEMBER void load_x(int n, int d, uint32_t (&b)[8]) const {
-    const auto *at = (const vec<uint32_t, 4> *)(x[n] + d * 64);
-    const auto low = at[0], high = at[1];
+    if (has_x[n]) {
+      const auto *at = (const vec<uint32_t, 4> *)(x[n] + d * 64);
+      const auto low = at[0], high = at[1];
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-      b[i] = low.at[i], b[4 + i] = high.at[i];
+      for (int i = 0; i < 4; i++)
+        b[i] = low.at[i], b[4 + i] = high.at[i];
+    } else {
+#pragma unroll
+      for (int i = 0; i < 8; i++)
+        asm("" : "=r"(b[i]));
+    }
   }
 
   // MARK: Products
@@ -257,33 +267,34 @@ template <bool TWICE, int NT> struct nf4_rows {
       decode_nf4(words[half], s, table[half], a[half], a[2 + half]);
   }
 
-  // totals += COUNT blocks of a group. While one is multiplied, the next is decoded.
+  // totals += COUNT blocks of a group. While one is multiplied, the next is decoded where there are registers
+  // for it.
   template <int COUNT>
   DEVICE_MEMBER void multiply(const uint32_t (&words)[4][2][2], const float (&scales)[4][2]) {
+    constexpr bool AHEAD = NT <= 2;
     uint32_t a[2][4][4];
 #pragma unroll
-    for (int s = 0; s < 4; s++)
-      decode(words[0], s, a[0][s]);
-#pragma unroll
     for (int d = 0; d < COUNT; d++) {
-      float sums[NT][4] = {};
-      uint32_t b[NT][8];
+      if (!AHEAD || d == 0) {
 #pragma unroll
-      for (int n = 0; n < NT; n++)
-        load_x(n, d, b[n]);
-#pragma unroll
-      for (int s = 0; s < 4; s++) {
-#pragma unroll
-        for (int n = 0; n < NT; n++)
-          mma(sums[n], a[d % 2][s], b[n][2 * s], b[n][2 * s + 1]);
-        if (d + 1 < COUNT)
-          decode(words[d + 1], s, a[(d + 1) % 2][s]);
+        for (int s = 0; s < 4; s++)
+          decode(words[d], s, a[d % 2][s]);
       }
 #pragma unroll
-      for (int n = 0; n < NT; n++)
+      for (int n = 0; n < NT; n++) {
+        float sums[4] = {};
+        uint32_t b[8];
+        load_x(n, d, b);
+#pragma unroll
+        for (int s = 0; s < 4; s++) {
+          mma(sums, a[d % 2][s], b[2 * s], b[2 * s + 1]);
+          if (AHEAD && n == NT - 1 && d + 1 < COUNT)
+            decode(words[d + 1], s, a[(d + 1) % 2][s]);
+        }
 #pragma unroll
         for (int i = 0; i < 4; i++)
-          totals[n][i] = fmaf(scales[d][i / 2], sums[n][i], totals[n][i]);
+          totals[n][i] = fmaf(scales[d][i / 2], sums[i], totals[n][i]);
+      }
     }
   }
 
