@@ -33,9 +33,6 @@ static const char attention_layout[] = {
 static const char cross_entropy[] = {
 #embed "cuda/cross_entropy.cu"
 , 0};
-static const char dequantize[] = {
-#embed "cuda/dequantize.cu"
-, 0};
 static const char dropout[] = {
 #embed "cuda/dropout.cu"
 , 0};
@@ -99,7 +96,6 @@ static const struct {
     {"attention", attention},
     {"attention_layout", attention_layout},
     {"cross_entropy", cross_entropy},
-    {"dequantize", dequantize},
     {"dropout", dropout},
     {"elementwise", elementwise},
     {"embedding", embedding},

@@ -62,6 +62,15 @@ static void sum(const sw_few_rows *f, int p, int64_t first, int64_t count, const
       sums[i * COLUMNS + j] += part->bias[first + j];
 }
 
+// Clears the sums of columns whose adapter is not the row's.
+static void select_adapters(const sw_few_rows *f, const inputs *in, int64_t first, int64_t count,
+                            float *sums) {
+  for (int64_t i = 0; i < in->rows; i++)
+    for (int64_t j = 0; j < count; j++)
+      if (f->owners[first + j] != f->adapters[in->row + i])
+        sums[i * COLUMNS + j] = 0;
+}
+
 #define STORE(name, stored)                                                                                  \
   SW_KERNEL static void name(const float *sums, const stored *addend, int64_t count, stored *out) {          \
     for (int64_t j = 0; j < count; j++)                                                                      \
@@ -98,6 +107,8 @@ void sw_run_few_rows(const sw_few_rows *f, int64_t begin, int64_t end, void *scr
                         up = {ups, in.rows, count, COLUMNS, SW_F32};
         sw_gated_activation(f->activation, gate, up, gate, 0, in.rows);
       }
+      if (f->owners)
+        select_adapters(f, &in, first, count, sums);
       store(f, &in, first, count, sums);
     }
   }

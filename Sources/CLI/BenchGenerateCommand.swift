@@ -16,8 +16,9 @@ struct BenchGenerate: ReportingCommand {
   @Option(help: "Tokens of an answer.") var newTokens: Count = 128
   @Option(parsing: .upToNextOption, help: "Requests at once: one figure each.") var batchSizes = [1, 16]
   @Option(help: "Requests of mixed lengths, timed together and one after another; 0: none.") var mixed = 0
-  @Flag(help: "Add how long each operation takes, in a step of the first number of requests.") var profile =
-    false
+  @Flag(
+    help: "Add how long each operation takes: for one prompt, and in a step of the first number of requests.")
+  var profile = false
   var json: Bool { true }
 
   func validate() throws {
@@ -50,7 +51,10 @@ struct BenchGenerate: ReportingCommand {
         ]
       })
     if mixed > 0 { result["mixed"] = try bench.mixed(mixed) }
-    if profile { result["operations"] = try bench.profile(batchSizes.first ?? 1, prompt: promptLength.value) }
+    if profile {
+      result["prompt_operations"] = try bench.profile(prompt: promptLength.value)
+      result["operations"] = try bench.profile(batchSizes.first ?? 1, prompt: promptLength.value)
+    }
     result["rss_mb"] = .int(ProcessMemory.peakResident >> 20)
     result["device_mb"] = model.backend.peakAllocatedBytes.map { .int($0 >> 20) } ?? nil
     print(JSON.object(result).text(.spaced))
@@ -111,16 +115,28 @@ private struct GenerationBench {
   func profile(_ size: Int, prompt: Int) throws -> JSON {
     let answers = try (0..<size).map { _ in try generator.generate(request(prompt: prompt, new: 30)) }
     for answer in answers { for _ in 0..<2 { _ = try answer.next() } }
+    // Letting go of an answer would cancel it.
+    return try withExtendedLifetime(answers) { try operations(times: 20) { try generator.step() } }
+  }
+
+  /// The same from a prompt to its first token.
+  func profile(prompt: Int) throws -> JSON {
+    func first() throws { _ = try run([request(prompt: prompt, new: 1)]) }
+    try first()
+    return try operations(times: 5, first)
+  }
+
+  /// What `body` starts, on average.
+  private func operations(times: Int, _ body: () throws -> Void) rethrows -> JSON {
     let timer = StepTimer()
     generator.timer = timer
     defer { generator.timer = nil }
-    // Letting go of an answer would cancel it.
-    try withExtendedLifetime(answers) { for _ in 0..<20 { try generator.step() } }
+    for _ in 0..<times { try body() }
     return .array(
       timer.report.map { entry in
         [
-          "operation": .string(entry.operation), "ms": .double(50 * entry.seconds),
-          "calls": .int(entry.calls / 20),
+          "operation": .string(entry.operation), "ms": .double(1000 * entry.seconds / Double(times)),
+          "calls": .int(entry.calls / times),
         ]
       })
   }

@@ -96,8 +96,8 @@ extension Linear {
     }
     if let down, let h = input.side {
       s.fewRows(
-        input.main, LinearExpansion([LinearExpansion.Part(weight: down.weight, up: nil)], down: nil), into: h)
-      select(h, adapters, s)
+        input.main, LinearExpansion([LinearExpansion.Part(weight: down.weight, up: nil)], down: nil),
+        selecting: selection(adapters), into: h)
     }
     return s.fewRows(
       input.main, h: input.side, expansion, biases: parts.map(\.bias), activation: activation,
@@ -105,11 +105,10 @@ extension Linear {
       output: output, into: into)
   }
 
-  /// Leaves each row of h its own adapter's columns.
-  func select(_ h: Tensor, _ adapters: Tensor?, _ s: Step) {
-    if let adapters, let owners = down?.owners {
-      s.selectAdapters(h, owners: owners.table, adapters: adapters)
-    }
+  /// Which columns of h rows of such adapters keep; nil for all.
+  func selection(_ adapters: Tensor?) -> AdapterSelection? {
+    guard let adapters, let owners = down?.owners else { return nil }
+    return AdapterSelection(owners: owners.table, adapters: adapters)
   }
 }
 

@@ -155,14 +155,14 @@ public struct Linear {
       let e = s.expand(expansion, dtype: x.dtype)
       if let down, let h = input.side {
         s.product(masked(x, down, s, dropouts), rowsOf: e.rows(outputs..<e.rows).columns(0..<inputs), into: h)
-        select(h, adapters, s)
+        if let selection = selection(adapters) { s.selectAdapters(h, selection) }
       }
       s.product(input.both ?? x, rowsOf: e.rows(0..<outputs), bias: bias(s), adding: residual, into: y)
       return y
     }
     if let down, let h = input.side {
       s.linear(Factor(masked(x, down, s, dropouts), down.weight), into: h)
-      select(h, adapters, s)
+      if let selection = selection(adapters) { s.selectAdapters(h, selection) }
     }
     for (part, range) in zip(parts, columns) {
       let (out, adding) = (y.columns(range), residual?.columns(range))

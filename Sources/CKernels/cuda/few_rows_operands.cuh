@@ -18,6 +18,8 @@ struct few_rows_part {
 struct few_rows {
   few_rows_part part[MAX_PARTS];
   matrix x, h, addend, out; // h, addend: data is NULL for none
+  const int32_t *owners;    // by column of out: the adapter that it is of, or NULL
+  const int32_t *adapters;  // by row: its adapter, in the columns of others it is 0
   int32_t parts;
   activation_kind activation;
   // How the tensor cores' kernels share the work: `tiles` of weight rows, each in `splits` ranges of columns;
@@ -77,6 +79,8 @@ template <typename T>
 DEVICE void finish(const few_rows &f, const few_rows_part &part, int r, int64_t j, float value) {
   const int64_t column = part.first + j;
   value = finish_linear<T>(f, part, r, j, value);
+  if (f.owners && f.owners[column] != f.adapters[r])
+    value = 0;
   if (f.addend.data)
     value += read_element(f.addend, r, column);
   write_element(f.out, r, column, value);

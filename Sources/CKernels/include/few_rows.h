@@ -18,8 +18,10 @@ typedef struct {
   int32_t part_count;
   int32_t gated; // whether out = act(first part) * second part; or else the parts side by side
   sw_activation activation;
-  sw_matrix addend; // like out; data NULL: none; may be out itself
-  sw_matrix out;    // float or bfloat16
+  const int32_t *owners;   // [n]: the adapter that a column of out is of, or NULL
+  const int32_t *adapters; // [m]: that of a row, which is 0 in others' columns
+  sw_matrix addend;        // like out; data NULL: none; may be out itself
+  sw_matrix out;           // float or bfloat16
 } sw_few_rows;
 
 // Computes columns [begin, end) of out, a whole number of which make each part. `scratch` has

@@ -41,6 +41,7 @@ extension CPU {
   private func runInDouble(_ layer: FewRows, workspace: Tensor?) {
     guard let activation = layer.activation, let workspace else {
       for product in layer.products(into: layer.out) { run(product, workspace: workspace) }
+      if let selection = layer.selection { selectAdapters(layer.out, selection) }
       return
     }
     let width = layer.out.columns
@@ -70,6 +71,8 @@ extension FewRows {
       let kernel = sw_few_rows(
         x: x.matrix, h: h?.matrix ?? sw_matrix(), parts: parts.baseAddress, part_count: Int32(parts.count),
         gated: activation == nil ? 0 : 1, activation: activation?.kernel ?? SW_SILU,
+        owners: UnsafePointer(selection?.owners.pointer(Int32.self)),
+        adapters: UnsafePointer(selection?.adapters.pointer(Int32.self)),
         addend: addend?.matrix ?? sw_matrix(),
         out: out.matrix)
       return withUnsafePointer(to: kernel, body)

@@ -10,9 +10,9 @@ import CKernels
 extension CPU {
   public func allocateGrowing(most: Int) throws(SwiftletError) -> any GrowingMemory { try LazyMemory(most) }
 
-  public func selectAdapters(_ h: Tensor, owners: Tensor, adapters: Tensor) {
-    guard let owners: UnsafeMutablePointer<Int32> = owners.pointer(),
-      let adapters: UnsafeMutablePointer<Int32> = adapters.pointer()
+  public func selectAdapters(_ h: Tensor, _ selection: AdapterSelection) {
+    guard let owners: UnsafeMutablePointer<Int32> = selection.owners.pointer(),
+      let adapters: UnsafeMutablePointer<Int32> = selection.adapters.pointer()
     else { return }
     rows(of: h) { begin, end in
       for row in Int(begin)..<Int(end) {

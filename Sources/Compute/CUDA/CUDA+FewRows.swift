@@ -36,10 +36,10 @@ extension CUDA {
     }
   }
 
-  public func selectAdapters(_ h: Tensor, owners: Tensor, adapters: Tensor) {
+  public func selectAdapters(_ h: Tensor, _ selection: AdapterSelection) {
     launch(
       .fewRows, "select_adapters_\(h.dtype)", grid: Grid(x: (h.rows * h.columns + 255) / 256), threads: 256,
-      overlapping: true, h.matrix, owners.address, adapters.address)
+      overlapping: true, h.matrix, selection.owners.address, selection.adapters.address)
   }
 }
 
@@ -194,6 +194,8 @@ private struct FewRowsOperands: BitwiseCopyable {
   var h = sw_matrix()
   var addend = sw_matrix()
   var out: sw_matrix
+  var owners: UInt
+  var adapters: UInt
   var parts: Int32
   /// Of activation_kind.
   var activation: Int32
@@ -208,6 +210,8 @@ private struct FewRowsOperands: BitwiseCopyable {
     if let tensor = layer.h { h = tensor.matrix }
     if let tensor = layer.addend { addend = tensor.matrix }
     out = layer.out.matrix
+    owners = layer.selection?.owners.address ?? 0
+    adapters = layer.selection?.adapters.address ?? 0
     parts = Int32(layer.layer.parts.count)
     activation =
       switch layer.activation {
@@ -255,6 +259,7 @@ private struct FewRowsOperands: BitwiseCopyable {
     }
     var operands = self
     (operands.x, operands.h, operands.addend, operands.out) = (rows(x), rows(h), rows(addend), rows(out))
+    if adapters != 0 { operands.adapters += UInt(range.lowerBound * DType.i32.size) }
     return operands
   }
 }

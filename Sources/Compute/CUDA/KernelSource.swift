@@ -5,7 +5,6 @@ enum KernelSource: String, CaseIterable {
   case attention
   case attentionLayout = "attention_layout"
   case crossEntropy = "cross_entropy"
-  case dequantize
   case dropout
   case elementwise
   case embedding

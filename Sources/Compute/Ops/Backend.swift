@@ -113,7 +113,7 @@ public protocol Backend: AnyObject {
   func servesFewRows(_ layer: LinearExpansion, rows: Int, isDecoding: Bool) -> Bool
   func workspaceBytes(_ layer: FewRows) -> Int
   func run(_ layer: FewRows, workspace: Tensor?)
-  func selectAdapters(_ h: Tensor, owners: Tensor, adapters: Tensor)
+  func selectAdapters(_ h: Tensor, _ selection: AdapterSelection)
   func run(_ write: PageWrite)
   func workspaceBytes(_ attention: PagedAttention) -> Int
   func run(_ attention: PagedAttention, workspace: Tensor?)

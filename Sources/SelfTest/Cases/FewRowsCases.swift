@@ -51,6 +51,10 @@ extension OpCase {
         fewRows(f32, rows: 9, inputs: 3584, outputs: [16, 16, 16]),
         // More than a handful.
         fewRows(q4, rows: 21, inputs: 96, outputs: [48, 16], ranks: [4, 4]),
+        fewRows(f32, rows: 1, inputs: 3584, outputs: [48], selects: true),
+        fewRows(f32, rows: 5, inputs: 31, outputs: [17], selects: true),
+        fewRows(f32, rows: 40, inputs: 3584, outputs: [96], selects: true),
+        fewRows(nf4, rows: 40, inputs: 320, outputs: [70], selects: true),
         selectAdapters(rows: 1, owners: [0]), selectAdapters(rows: 5, owners: [0, 0, 1, 1, 1, 3]),
         selectAdapters(rows: 40, owners: (0..<70).map { $0 / 16 }),
       ]
@@ -61,9 +65,10 @@ extension OpCase {
   /// - Parameters:
   ///   - ranks: of each part's adapter; 0 for none.
   ///   - biases: the parts that have one.
+  ///   - selects: whether rows keep only their adapter's columns.
   static func fewRows(
     _ kind: WeightKind, rows: Int, inputs: Int, outputs: [Int], ranks: [Int] = [], biases: [Int] = [],
-    activation: Activation? = nil, adding addend: Addend = .nothing
+    activation: Activation? = nil, adding addend: Addend = .nothing, selects: Bool = false
   ) -> OpCase {
     let sizes = FewRowsSizes(
       outputs: outputs, ranks: ranks.isEmpty ? outputs.map { _ in 0 } : ranks, biases: biases,
@@ -79,27 +84,30 @@ extension OpCase {
     let options =
       (ranks.contains { $0 > 0 } ? ", adapters of ranks \(ranks)" : "")
       + (biases.isEmpty ? "" : ", bias of \(biases)") + (activation.map { ", \($0)" } ?? "")
-      + (addend == .nothing ? "" : " + \(addend)")
+      + (addend == .nothing ? "" : " + \(addend)") + (selects ? ", selecting adapters" : "")
     return OpCase(
       name: "fewRows \(kind) (\(rows), \(inputs)) to \(outputs)\(options)",
       operands: sizes.parts(kind, inputs: inputs) + addends + [
         .input("x", rows, inputs), .input("h", rows, max(1, ranks.reduce(0, +))),
         .values("one", out, rows > 1 ? out : 1, .f32) { row, column, _ in row == column ? 1 : 0 },
-      ],
+      ] + (selects ? adapters(rows: rows, owners: (0..<out).map { $0 / 16 }) : []),
       run: { s, t in
         let layer = sizes.layer(t)
         let h = ranks.contains { $0 > 0 } ? t.h : nil as Tensor?
         let before = addend == .itself ? s.convert(t.y, to: t.y.dtype) : nil
         let residual = addend == .nothing ? nil : before ?? t.r as Tensor
+        func selection(_ rows: Range<Int>) -> AdapterSelection? {
+          selects ? AdapterSelection(owners: t.owners, adapters: t.adapters.columns(rows)) : nil
+        }
         s.fewRows(
-          t.x, h: h, layer, biases: sizes.biases(t), activation: activation,
+          t.x, h: h, layer, biases: sizes.biases(t), activation: activation, selecting: selection(0..<rows),
           adding: addend == .itself ? t.y : residual, into: t.y)
         guard rows > 1 else { return [:] }
         let apart = s.make(rows, out, t.y.dtype)
         for row in (0..<rows).map({ $0..<$0 + 1 }) {
           s.fewRows(
             t.x.rows(row), h: h?.rows(row), layer, biases: sizes.biases(t), activation: activation,
-            adding: residual?.rows(row), into: apart.rows(row))
+            selecting: selection(row), adding: residual?.rows(row), into: apart.rows(row))
         }
         // Exact: each element has one product that is not zero.
         return ["apart": s.linear(Factor(apart, t.parameters("one"), scale: -1), adding: t.y)]
@@ -112,6 +120,7 @@ extension OpCase {
           }
           var (part, column) = (0, j)
           while column >= outputs[part] { (part, column) = (part + 1, column - outputs[part]) }
+          if selects, !v.keeps(i, j) { return Uncertain(0) }
           return parts[part][i, column]
         }
         let sum = Matrix(rows, out) { i, j in
@@ -131,24 +140,30 @@ extension OpCase {
     OpCase(
       name: "selectAdapters of (\(rows), \(owners.count))",
       operands: [
-        .updated("h", rows, owners.count),
-        .values("owners", 1, owners.count, .i32) { _, column, _ in Double(owners[column]) },
-        // The last owns nothing.
-        .values("adapters", 1, rows, .i32) {
-          Double(Int.random(in: 0...(owners.max() ?? 0) + 1, using: &$2))
-        },
-      ],
+        .updated("h", rows, owners.count)
+      ] + adapters(rows: rows, owners: owners),
       run: { s, t in
-        s.selectAdapters(t.h, owners: t.owners, adapters: t.adapters)
+        s.selectAdapters(t.h, AdapterSelection(owners: t.owners, adapters: t.adapters))
         return [:]
       },
       reference: { v in
-        [
-          "h": Matrix(rows, owners.count) {
-            v.adapters[0, $0].integer == v.owners[0, $1].integer ? v.h[$0, $1] : Uncertain(0)
-          }
-        ]
+        ["h": Matrix(rows, owners.count) { v.keeps($0, $1) ? v.h[$0, $1] : Uncertain(0) }]
       })
+  }
+
+  private static func adapters(rows: Int, owners: [Int]) -> [Operand] {
+    [
+      .values("owners", 1, owners.count, .i32) { _, column, _ in Double(owners[column]) },
+      // The last owns nothing.
+      .values("adapters", 1, rows, .i32) { Double(Int.random(in: 0...(owners.max() ?? 0) + 1, using: &$2)) },
+    ]
+  }
+}
+
+extension Values {
+  /// Whether the adapter of row `i` owns column `j`.
+  fileprivate func keeps(_ i: Int, _ j: Int) -> Bool {
+    self.adapters[0, i].integer == self.owners[0, j].integer
   }
 }
 

@@ -3,7 +3,9 @@ import Compute
 extension OpCase {
   /// Layers that share an input, merged with their adapters into one matrix.
   static var mergedLinearCases: [OpCase] {
-    let (bf16, q8) = (WeightKind(format: .bf16), WeightKind(format: .q8_0))
+    let (bf16, q8, int8) = (
+      WeightKind(format: .bf16), WeightKind(format: .q8_0), WeightKind(format: .int8)
+    )
     let nf4 = WeightKind(format: .nf4, isDoubleQuantised: true)
     return [
       mergedLinear(bf16, ranks: [2], rows: 3, inputs: 5, outputs: [4]),
@@ -11,23 +13,39 @@ extension OpCase {
       mergedLinear(nf4, ranks: [16, 0], rows: 20, inputs: 320, outputs: [96, 64]),
       mergedLinear(q8, ranks: [3, 5], rows: 9, inputs: 288, outputs: [33, 17]),
       mergedLinear(nf4, ranks: [16, 16], rows: 130, inputs: 512, outputs: [256, 384]),
+      mergedLinear(int8, ranks: [4, 0, 4], rows: 5, inputs: 83, outputs: [70, 9, 30]),
+      mergedLinear(WeightKind(format: .nf4), ranks: [2, 2], rows: 3, inputs: 50, outputs: [21, 34]),
+      // Some layers left in another format than the others.
+      mergedLinear([nf4, bf16, nf4], ranks: [8, 8, 8], rows: 7, inputs: 320, outputs: [100, 40, 50]),
+      mergedLinear(
+        [int8, nf4, q8, bf16], ranks: [0, 0, 0, 2], rows: 4, inputs: 96, outputs: [5, 7, 11, 13]),
     ]
   }
 
   /// y = [x h] E[..<out]ᵀ with h = x Aᵀ, and dx = [dy dh] E with dh = dy [sB].
   ///
-  /// - Parameter ranks: of each part's adapter; 0 for none.
   static func mergedLinear(
     _ kind: WeightKind, ranks: [Int], rows: Int, inputs: Int, outputs: [Int]
+  ) -> OpCase {
+    mergedLinear(outputs.map { _ in kind }, ranks: ranks, rows: rows, inputs: inputs, outputs: outputs)
+  }
+
+  /// - Parameters:
+  ///   - kinds: of each part.
+  ///   - ranks: of each part's adapter; 0 for none.
+  static func mergedLinear(
+    _ kinds: [WeightKind], ranks: [Int], rows: Int, inputs: Int, outputs: [Int]
   ) -> OpCase {
     let (R, out) = (ranks.reduce(0, +), outputs.reduce(0, +))
     let scales = ranks.indices.map { Float($0) + 0.5 }
     let parts = zip(outputs, ranks).enumerated().flatMap { index, size -> [Operand] in
-      [.weight("w\(index)", size.0, inputs, kind)]
+      [.weight("w\(index)", size.0, inputs, kinds[index])]
         + (size.1 > 0 ? [.parameter("b\(index)", size.0, size.1)] : [])
     }
+    let names = kinds.map { "\($0)" }
+    let formats = Set(names).count == 1 ? names[0] : names.joined(separator: ", ")
     var operation = OpCase(
-      name: "merged linear \(kind) (\(rows), \(inputs)) to \(outputs) with adapters of ranks \(ranks)",
+      name: "merged linear \(formats) (\(rows), \(inputs)) to \(outputs) with adapters of ranks \(ranks)",
       operands: parts + [
         .parameter("a", R, inputs), .parameter("bias", 1, out), .input("xh", rows, inputs + R),
         .input("dydh", rows, out + R),
