@@ -3,7 +3,7 @@
 //
 // A warp multiplies 16 rows of the weight, with an activation 8 of the gate's and the same 8 of up's, by all
 // rows of x, which are the columns of its products (mma.m16n8k16). Its share of the weight's columns comes in
-// groups of 256, by asynchronous copies to slots in shared memory: two groups are on their way while one is
+// groups of 256, by asynchronous copies to slots in shared memory: the next are on their way while one is
 // multiplied, from registers. Lane (g, t) = (lane / 4, lane % 4) holds the 16 elements from 16 t on of a
 // block of 64 of rows g and g + 8: any order within a block serves, as long as both operands have the same. A
 // table in shared memory gives the two values of each byte; a block's scale applies to its sums.
@@ -148,6 +148,9 @@ struct nf4_tile {
 };
 
 template <bool TWICE, int NT> struct nf4_rows {
+  // Of a warp. With many rows of x a group takes longer than the next is on its way, and x wants the room.
+  static constexpr int SLOTS = NT == 1 ? 2 : 1;
+
   const few_rows &f;
   uint8_t *const shared;
   const uint32_t start; // its address
@@ -178,9 +181,12 @@ template <bool TWICE, int NT> struct nf4_rows {
     return place < SLOTS_BEFORE ? start + MAPS_BYTES + place * SLOT_BYTES
                                 : end_of_tables() + (place - SLOTS_BEFORE) * SLOT_BYTES;
   }
-  DEVICE_MEMBER uint8_t *copy_of_x() const {
-    const int behind = max(0, 2 * (int)(blockDim.x / 32) - SLOTS_BEFORE);
-    return shared + (end_of_tables() + behind * SLOT_BYTES - start);
+  DEVICE_MEMBER bool copies_x() const { return f.rows_before >= 0; }
+  // Row r of the copy of x: the first few lie before the table. 8 lanes that read a column meet in no bank.
+  DEVICE_MEMBER uint32_t copy_of_x(int r) const {
+    const int slots = SLOTS * (blockDim.x / 32), pitch = blocks * 128 + 16, before = (int)f.rows_before;
+    return r < before ? start + MAPS_BYTES + min(slots, SLOTS_BEFORE) * SLOT_BYTES + r * pitch
+                      : end_of_tables() + max(0, slots - SLOTS_BEFORE) * SLOT_BYTES + (r - before) * pitch;
   }
 
   // MARK: Weights
@@ -225,12 +231,10 @@ template <bool TWICE, int NT> struct nf4_rows {
 
   // MARK: x
 
-  DEVICE_MEMBER int pitch_of_x() const { return blocks * 128 + 16; } // 8 lanes that read it meet in no bank
   DEVICE_MEMBER void copy_x() const {
-    const uint32_t to = start + (uint32_t)(copy_of_x() - shared);
     for (int r = 0; r < (int)f.x.rows; r++)
       for (int i = threadIdx.x; i < blocks * 8; i += blockDim.x)
-        copy_16(to + r * pitch_of_x() + i * 16, row<bf16>(f.x, r) + i * 8);
+        copy_16(copy_of_x(r) + i * 16, row<bf16>(f.x, r) + i * 8);
   }
   DEVICE_MEMBER void find_x(int low) {
 #pragma unroll
@@ -238,8 +242,8 @@ template <bool TWICE, int NT> struct nf4_rows {
       const int r = 8 * n + g;
       has_x[n] = r < (int)f.x.rows;
       if (has_x[n])
-        x[n] = (f.copies_x ? (const bf16 *)(copy_of_x() + r * pitch_of_x()) : row<bf16>(f.x, r)) + low * 256 +
-               16 * t;
+        x[n] = (copies_x() ? (const bf16 *)(shared + (copy_of_x(r) - start)) : row<bf16>(f.x, r)) +
+               low * 256 + 16 * t;
     }
   }
   // Of block d of the group from x on. Columns of the products past the last row are anything, and are not
@@ -298,16 +302,16 @@ template <bool TWICE, int NT> struct nf4_rows {
     }
   }
 
-  // `count` blocks, whose first two groups are on their way.
+  // `count` blocks, whose first groups are on their way.
   DEVICE_MEMBER void sum_up(int count) {
 #pragma unroll
     for (int n = 0; n < NT; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
         totals[n][i] = 0;
-    uint32_t now = slot(0, warp), next = slot(1, warp);
+    uint32_t now = slot(0, warp), next = slot(SLOTS - 1, warp);
     for (; count > 0; count -= 4) {
-      asm volatile("cp.async.wait_group 1;" ::: "memory");
+      asm volatile("cp.async.wait_group %0;" ::"n"(SLOTS - 1) : "memory");
       __syncwarp();
       uint32_t words[4][2][2];
       float scales[4][2];
@@ -324,7 +328,7 @@ template <bool TWICE, int NT> struct nf4_rows {
           scales[d][half] = __shfl_sync(0xffffffffu, mine[d % 2], d / 2 * 16 + half * 8 + g);
       coming.load(count - 4 - scale_block);
       __syncwarp(); // the slot is free
-      fetch(now, count - 8);
+      fetch(now, count - 4 * SLOTS);
       const uint32_t freed = now;
       now = next, next = freed;
       if (count >= 4)
@@ -405,13 +409,14 @@ template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
   copy_map(m.start, first);
   if (gated)
     copy_map(m.start + 1024, second);
-  if (f.h.data && f.copies_x)
+  if (f.h.data && m.copies_x())
     m.copy_x();
   if (works) {
     m.aim(tile, low);
     m.coming.load(count - m.scale_block);
-    m.fetch(m.slot(0, m.warp), count);
-    m.fetch(m.slot(1, m.warp), count - 4);
+#pragma unroll
+    for (int i = 0; i < m.SLOTS; i++)
+      m.fetch(m.slot(i, m.warp), count - 4 * i);
     if (split == 0)
       m.prefetch_ups(tile);
   }
@@ -426,7 +431,7 @@ template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
   m.map = m.start + (gated ? m.lane % 16 / 8 * 1024 : 0);
   if (!f.h.data) {
     wait_for_predecessors();
-    if (f.copies_x)
+    if (m.copies_x())
       m.copy_x();
   }
   m.find_x(low);

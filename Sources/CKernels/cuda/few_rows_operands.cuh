@@ -27,7 +27,8 @@ struct few_rows {
   uint32_t tiles, splits;
   float *partials;    // sums of each range; the last block that arrives at a tile adds them up
   uint32_t *arrivals; // by tile, 0 before and after
-  int64_t copies_x;   // whether x is first copied to shared memory
+  int64_t
+      rows_before; // of x's copy in shared memory, before the tables; negative where x is not copied (NF4)
 };
 
 // x of a dtype that only the call knows.

@@ -26,7 +26,7 @@ extension CUDA {
       part.splits = Int32(plan.splits)
       part.partials = workspace?.address ?? 0
       part.arrivals = UInt(arrivals)
-      part.copiesX = plan.copiesX ? 1 : 0
+      part.rowsBefore = plan.rowsBefore ?? -1
       let turns = plan.isShort ? (Int(part.x.rows) + plan.shortRows - 1) / plan.shortRows : 1
       launch(
         plan.source, plan.kernel, grid: Grid(x: plan.blocks, y: turns), threads: plan.warps * 32,
@@ -59,8 +59,8 @@ private struct FewRowsLaunch {
   let blocks: Int
   let sharedBytes: Int
   var partialBytes = 0
-  /// Whether x is copied to shared memory first.
-  var copiesX = false
+  /// Where x is copied to shared memory first: how many of its rows lie there before the table (NF4).
+  var rowsBefore: Int?
   /// Whether it is a kernel for few rows of the weight, and how many rows of x its blocks take.
   var isShort = false
   var shortRows = 0
@@ -132,9 +132,9 @@ private struct FewRowsLaunch {
     let isWide = device.sharedBytes > 132 << 10
     let table = isWide ? 64 << 10 : 32 << 10
     let tablesEnd = (isGated && !isWide ? 3 : 2) * table
-    let (reserved, maps, slot, slots) = (1 << 10, 2 << 10, 2 << 10, 2)
+    let (reserved, maps, slot) = (1 << 10, 2 << 10, 2 << 10)
     let before = (table - reserved - maps) / slot
-    let mostWarps = min(isWide ? 18 : 10, (before + (device.sharedBytes - tablesEnd) / slot) / slots)
+    let mostWarps = min(isWide ? 18 : 10, (before + (device.sharedBytes - tablesEnd) / slot) / 2)
 
     // Every multiprocessor has one thread block; with more tiles than that, they follow each other.
     let height = isGated ? 8 : 16
@@ -148,9 +148,13 @@ private struct FewRowsLaunch {
 
     let eights = layer.x.rows <= 8 ? 1 : layer.x.rows <= 16 ? 2 : 4
     rows = 8 * eights
-    let used = tablesEnd + max(0, slots * warps - before) * slot
-    let copy = layer.x.rows * (weight.columns * DType.bf16.size + 16)
-    copiesX = eights == 1 && used + copy <= device.sharedBytes
+    let slots = (eights == 1 ? 2 : 1) * warps
+    let pitch = weight.columns * DType.bf16.size + 16
+    let beforeTable = (table - reserved - maps - min(slots, before) * slot) / pitch
+    let used = tablesEnd + max(0, slots - before) * slot
+    let copy = max(0, min(rows, layer.x.rows) - beforeTable) * pitch
+    let copiesX = used + copy <= device.sharedBytes
+    rowsBefore = copiesX ? beforeTable : nil
     sharedBytes = used + (copiesX ? copy : 0)
     (source, kernel) = (.fewRowsNF4, "few_rows_\(format)_n\(eights)")
   }
@@ -203,7 +207,7 @@ private struct FewRowsOperands: BitwiseCopyable {
   var splits: Int32 = 1
   var partials: UInt = 0
   var arrivals: UInt = 0
-  var copiesX: Int = 0
+  var rowsBefore: Int = -1
 
   init(_ layer: FewRows) {
     x = layer.x.matrix
