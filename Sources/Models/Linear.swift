@@ -140,7 +140,7 @@ public struct Linear {
   ///   - adding: (T, out): the residual stream.
   ///   - output: y's dtype; the residual's, or else x's, when nil.
   ///   - dropouts: nil outside training.
-  ///   - adapters: (1, T), i32: the rows' adapters, when there are several; nil in training.
+  ///   - adapters: (1, T), i32: the rows' adapters; nil when all have the only one.
   public func forward(
     _ input: Operand, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil,
     adapters: Tensor? = nil, output: DType? = nil
@@ -279,7 +279,7 @@ public struct Linear {
   /// The parts' biases as one, (1, out); nil when there are none.
   func bias(_ s: Step) -> Tensor? {
     guard parts.contains(where: { $0.bias != nil }) else { return nil }
-    if parts.count == 1 { return parts[0].bias }
+    if let joined = Tensor.joined(parts.map(\.bias)) { return joined }
     let joint = s.make(1, outputs, .f32)
     for (part, range) in zip(parts, columns) {
       if let bias = part.bias {

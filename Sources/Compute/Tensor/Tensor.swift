@@ -53,6 +53,22 @@ public struct Tensor: Sendable {
       stride: stride, dtype: dtype, slot: slot)
   }
 
+  /// Rows that lie one behind the other as one; nil where they do not, or one is missing.
+  public static func joined(_ rows: [Tensor?]) -> Tensor? {
+    guard var joined = rows.first ?? nil else { return nil }
+    for next in rows.dropFirst() {
+      let end = joined.address + UInt(joined.columns * joined.dtype.size)
+      guard let next, joined.rows == 1, next.rows == 1, next.dtype == joined.dtype, next.slot == joined.slot,
+        next.address == end
+      else { return nil }
+      let columns = joined.columns + next.columns
+      joined = Tensor(
+        address: joined.address, rows: 1, columns: columns, stride: columns, dtype: joined.dtype,
+        slot: joined.slot)
+    }
+    return joined
+  }
+
   /// The front of every row's memory as elements of a smaller type: where a gradient may replace wider values.
   func narrowed(to dtype: DType) -> Tensor {
     precondition(dtype.size <= self.dtype.size && self.dtype.size % dtype.size == 0)

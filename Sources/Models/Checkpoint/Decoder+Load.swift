@@ -75,21 +75,15 @@ private struct Loader<Source: TensorSource> {
     let (C, F) = (spec.hiddenSize, spec.intermediateSize)
     let queries = spec.heads * spec.headSize
     let keys = spec.keyValueHeads * spec.headSize
-    let qkv = Linear([
-      try part(.q, layer, rows: queries, columns: C, bias: spec.hasAttentionBias),
-      try part(.k, layer, rows: keys, columns: C, bias: spec.hasAttentionBias),
-      try part(.v, layer, rows: keys, columns: C, bias: spec.hasAttentionBias),
-    ])
-    let gateUp = Linear([
-      try part(.gate, layer, rows: F, columns: C, bias: spec.hasFeedForwardBias),
-      try part(.up, layer, rows: F, columns: C, bias: spec.hasFeedForwardBias),
-    ])
+    let qkv = try linear(
+      [(.q, queries), (.k, keys), (.v, keys)], layer, columns: C, bias: spec.hasAttentionBias)
+    let gateUp = try linear([(.gate, F), (.up, F)], layer, columns: C, bias: spec.hasFeedForwardBias)
     var block = Block(
       layer: layer, attention: spec.attention(layer: layer), activation: spec.activation,
       inputNorm: try norm(.inputNorm(layer: layer), width: C), qkv: qkv,
-      output: Linear([try part(.o, layer, rows: C, columns: queries, bias: spec.hasOutputBias)]),
+      output: try linear([(.o, C)], layer, columns: queries, bias: spec.hasOutputBias),
       postAttentionNorm: try norm(.postAttentionNorm(layer: layer), width: C), gateUp: gateUp,
-      down: Linear([try part(.down, layer, rows: C, columns: F, bias: spec.hasFeedForwardBias)]))
+      down: try linear([(.down, C)], layer, columns: F, bias: spec.hasFeedForwardBias))
     if spec.normalisesHeads {
       block.queryNorm = try norm(.queryNorm(layer: layer), width: spec.headSize)
       block.keyNorm = try norm(.keyNorm(layer: layer), width: spec.headSize)
@@ -106,16 +100,23 @@ private struct Loader<Source: TensorSource> {
   }
 
   mutating func norm(_ name: TensorName, width: Int) throws(SwiftletError) -> Norm {
-    Norm(weight: try vector(name, width: width), epsilon: spec.normEpsilon)
+    Norm(weight: try vectors([(name, width)])[0], epsilon: spec.normEpsilon)
   }
 
-  private mutating func part(
-    _ kind: ModuleKind, _ layer: Int, rows: Int, columns: Int, bias: Bool
-  ) throws(SwiftletError) -> Linear.Part {
-    Linear.Part(
-      name: TensorName.module(kind, layer: layer),
-      weight: try matrix(.weight(kind, layer: layer), rows: rows, columns: columns, as: weights),
-      bias: bias ? try vector(.bias(kind, layer: layer), width: rows) : nil)
+  /// Layers that share an input.
+  private mutating func linear(
+    _ layers: [(kind: ModuleKind, rows: Int)], _ layer: Int, columns: Int, bias: Bool
+  ) throws(SwiftletError) -> Linear {
+    let biases = bias ? try vectors(layers.map { (.bias($0.kind, layer: layer), $0.rows) }) : []
+    var parts: [Linear.Part] = []
+    for (kind, rows) in layers {
+      parts.append(
+        Linear.Part(
+          name: TensorName.module(kind, layer: layer),
+          weight: try matrix(.weight(kind, layer: layer), rows: rows, columns: columns, as: weights),
+          bias: bias ? biases[parts.count] : nil))
+    }
+    return Linear(parts)
   }
 
   private func matrix(
@@ -125,12 +126,18 @@ private struct Loader<Source: TensorSource> {
     return try backend.place(weight, as: format.target(for: weight))
   }
 
-  private mutating func vector(_ name: TensorName, width: Int) throws(SwiftletError) -> Tensor {
-    let values = try source.vector(name, count: width)
-    let buffer = try backend.allocate(bytes: width * MemoryLayout<Float>.size)
-    let tensor = Tensor(buffer, rows: 1, columns: width, dtype: .f32)
-    try tensor.write(values, on: backend)
+  /// Vectors side by side.
+  private mutating func vectors(_ names: [(name: TensorName, width: Int)]) throws(SwiftletError) -> [Tensor] {
+    var values: [Float] = []
+    for (name, width) in names { values += try source.vector(name, count: width) }
+    let buffer = try backend.allocate(bytes: values.count * MemoryLayout<Float>.size)
+    let all = Tensor(buffer, rows: 1, columns: values.count, dtype: .f32)
+    try all.write(values, on: backend)
     vectors.append(buffer)
-    return tensor
+    var start = 0
+    return names.map { _, width in
+      defer { start += width }
+      return all.columns(start..<start + width)
+    }
   }
 }
