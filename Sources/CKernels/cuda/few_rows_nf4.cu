@@ -150,6 +150,7 @@ struct nf4_tile {
 template <bool TWICE, int NT> struct nf4_rows {
   // Of a warp. With many rows of x a group takes longer than the next is on its way, and x wants the room.
   static constexpr int SLOTS = NT == 1 ? 2 : 1;
+  static constexpr bool AHEAD = NT <= 2;
 
   const few_rows &f;
   uint8_t *const shared;
@@ -271,11 +272,12 @@ template <bool TWICE, int NT> struct nf4_rows {
       decode_nf4(words[half], s, table[half], a[half], a[2 + half]);
   }
 
-  // totals += COUNT blocks of a group. While one is multiplied, the next is decoded where there are registers
-  // for it.
+  // totals += COUNT blocks of a group. While one is multiplied, the next is decoded and its x comes, where
+  // there are registers for both. `b`: x of the first block, then of the one after the last if there is
+  // `more`.
   template <int COUNT>
-  DEVICE_MEMBER void multiply(const uint32_t (&words)[4][2][2], const float (&scales)[4][2]) {
-    constexpr bool AHEAD = NT <= 2;
+  DEVICE_MEMBER void multiply(const uint32_t (&words)[4][2][2], const float (&scales)[4][2], bool more,
+                              uint32_t (&b)[NT][8]) {
     uint32_t a[2][4][4];
 #pragma unroll
     for (int d = 0; d < COUNT; d++) {
@@ -284,20 +286,33 @@ template <bool TWICE, int NT> struct nf4_rows {
         for (int s = 0; s < 4; s++)
           decode(words[d], s, a[d % 2][s]);
       }
+      uint32_t next[NT][8];
+      if (AHEAD && (d + 1 < COUNT || more)) {
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+          load_x(n, d + 1, next[n]);
+      }
 #pragma unroll
       for (int n = 0; n < NT; n++) {
+        if (!AHEAD)
+          load_x(n, d, b[n]);
         float sums[4] = {};
-        uint32_t b[8];
-        load_x(n, d, b);
 #pragma unroll
         for (int s = 0; s < 4; s++) {
-          mma(sums, a[d % 2][s], b[2 * s], b[2 * s + 1]);
+          mma(sums, a[d % 2][s], b[n][2 * s], b[n][2 * s + 1]);
           if (AHEAD && n == NT - 1 && d + 1 < COUNT)
             decode(words[d + 1], s, a[(d + 1) % 2][s]);
         }
 #pragma unroll
         for (int i = 0; i < 4; i++)
           totals[n][i] = fmaf(scales[d][i / 2], sums[i], totals[n][i]);
+      }
+      if (AHEAD) {
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+#pragma unroll
+          for (int i = 0; i < 8; i++)
+            b[n][i] = next[n][i];
       }
     }
   }
@@ -309,6 +324,12 @@ template <bool TWICE, int NT> struct nf4_rows {
 #pragma unroll
       for (int i = 0; i < 4; i++)
         totals[n][i] = 0;
+    uint32_t b[NT][8];
+    if (AHEAD) {
+#pragma unroll
+      for (int n = 0; n < NT; n++)
+        load_x(n, 0, b[n]);
+    }
     uint32_t now = slot(0, warp), next = slot(SLOTS - 1, warp);
     for (; count > 0; count -= 4) {
       asm volatile("cp.async.wait_group %0;" ::"n"(SLOTS - 1) : "memory");
@@ -332,13 +353,13 @@ template <bool TWICE, int NT> struct nf4_rows {
       const uint32_t freed = now;
       now = next, next = freed;
       if (count >= 4)
-        multiply<4>(words, scales);
+        multiply<4>(words, scales, count > 4, b);
       else if (count == 3)
-        multiply<3>(words, scales);
+        multiply<3>(words, scales, false, b);
       else if (count == 2)
-        multiply<2>(words, scales);
+        multiply<2>(words, scales, false, b);
       else
-        multiply<1>(words, scales);
+        multiply<1>(words, scales, false, b);
 #pragma unroll
       for (int n = 0; n < NT; n++)
         x[n] += 256;
