@@ -16,6 +16,9 @@ public struct Decoder {
   private let vectors: [Buffer]
   /// Where everything lies.
   let backend: any Backend
+  /// The number of the one adapter that it was adapted by: rows that have it need no selection. nil when it has none, or
+  /// several.
+  public internal(set) var onlyAdapter: Int32?
   /// What is trained: a tensor does not keep its memory alive.
   var parameters: Parameters?
 

@@ -10,32 +10,45 @@ public struct GenerationRows {
   public var sequences: PagedSequences
   /// One entry a layer.
   public var pages: [KeyValuePages]
-  /// (1, T), i32: each row's adapter, when the model has several: see `AdapterSet`.
-  public var adapters: Tensor
+  /// The same sequences where the rows are all that they have, and attention to rows side by side is the faster: see
+  /// `Backend.attendsFasterOutsidePages`.
+  public var wholeSequences: Segments?
+  /// (1, T), i32: each row's adapter; nil when all have the model's only one.
+  public var adapters: Tensor?
+  /// How many rows, the last ones, are wanted after the last block.
+  public var wanted: Int
 
   /// Whether each row is a sequence's next.
   var isDecoding: Bool { sequences.queries == 1 }
 
   public init(
-    positions: Tensor, rotary: RotaryTable, slots: Tensor, sequences: PagedSequences, pages: [KeyValuePages],
-    adapters: Tensor
+    positions: Tensor, rotary: RotaryTable, slots: Tensor, sequences: PagedSequences,
+    wholeSequences: Segments? = nil, pages: [KeyValuePages], adapters: Tensor?, wanted: Int
   ) {
     self.positions = positions
     self.rotary = rotary
     self.slots = slots
     self.sequences = sequences
+    self.wholeSequences = wholeSequences
     self.pages = pages
     self.adapters = adapters
+    self.wanted = wanted
   }
 }
 
 extension Decoder {
-  /// The hidden states of all rows after the last block, (T, C): see `logits(_:_:_:compute:)`. Keys and values go to their
-  /// pages.
-  public func hidden(_ ids: Tensor, _ rows: GenerationRows, _ s: Step, compute dtype: DType) -> Tensor {
+  /// The hidden states of the rows that are wanted after the last block, (wanted, C): see `logits(_:_:_:compute:)`. Keys
+  /// and values of all go to their pages.
+  ///
+  /// - Returns: nil when none is wanted.
+  public func hidden(_ ids: Tensor, _ rows: GenerationRows, _ s: Step, compute dtype: DType) -> Tensor? {
     var x = s.embedding(ids, embedding, dtype: dtype.arithmetic)
-    for block in blocks { x = block.forward(x, rows, s, compute: dtype) }
-    return x
+    for block in blocks.dropLast() { x = block.forward(x, rows, wanted: x.rows, s, compute: dtype) }
+    guard rows.wanted > 0 else {
+      _ = blocks.last?.query(x, rows, s, compute: dtype)
+      return nil
+    }
+    return blocks.last?.forward(x, rows, wanted: rows.wanted, s, compute: dtype)
   }
 
   /// Logits for rows x of such hidden states, (n, C) to (n, vocabulary), in the arithmetic type.
@@ -49,28 +62,51 @@ extension Decoder {
 }
 
 extension Block {
-  /// `forward` without what backward needs, for rows whose earlier keys and values are in pages.
-  func forward(_ x: Tensor, _ rows: GenerationRows, _ s: Step, compute: DType) -> Tensor {
+  /// `forward` without what backward needs, for rows whose earlier keys and values are in pages: (T, C) to (wanted, C).
+  ///
+  /// - Parameter wanted: how many rows, the last ones, are wanted of the result.
+  func forward(_ x: Tensor, _ rows: GenerationRows, wanted: Int, _ s: Step, compute: DType) -> Tensor {
+    let mix = attend(x, rows, s, compute: compute)
+    let last = x.rows - wanted..<x.rows
+    let adapters = rows.adapters?.columns(last)
+    let middle = output.generate(
+      mix.rows(last), adapters: adapters, isDecoding: rows.isDecoding, s, adding: x.rows(last))
+
+    let n2 = gateUp.makeInput(wanted, compute, s)
+    _ = s.rmsNorm(
+      middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: compute, into: n2.main)
+    let activated = down.makeInput(wanted, compute, s)
+    _ = gateUp.generate(
+      n2, adapters: adapters, isDecoding: rows.isDecoding, s, activation: activation, into: activated.main)
+    return down.generate(activated, adapters: adapters, isDecoding: rows.isDecoding, s, adding: middle)
+  }
+
+  /// attention(q, k, v), (T, C) to (T, H D).
+  private func attend(_ x: Tensor, _ rows: GenerationRows, _ s: Step, compute: DType) -> Linear.Operand {
+    let (q, k, v) = query(x, rows, s, compute: compute)
+    let mix = output.makeInput(x.rows, compute, s)
+    if let sequences = rows.wholeSequences {
+      s.rotate(k, positions: rows.positions, rows.rotary)
+      _ = s.attention(q, k, v, attention, sequences, into: mix.main)
+    } else {
+      s.attention(q, rows.pages[layer], attention, rows.sequences, into: mix.main)
+    }
+    return mix
+  }
+
+  /// q, rotated, and k and v as they go to their pages, but k is rotated only there.
+  func query(
+    _ x: Tensor, _ rows: GenerationRows, _ s: Step, compute: DType
+  ) -> (q: Tensor, k: Tensor, v: Tensor) {
     let n1 = self.qkv.makeInput(x.rows, compute, s)
     _ = s.rmsNorm(x, inputNorm.weight, epsilon: inputNorm.epsilon, output: compute, into: n1.main)
     let qkv = self.qkv.generate(n1, adapters: rows.adapters, isDecoding: rows.isDecoding, s)
     let heads = normaliseHeads(qkv, s)
     let (q, k) = (heads?.q ?? qkv.columns(queries), heads?.k ?? qkv.columns(keys))
+    let v = qkv.columns(values)
     s.rotateIntoPages(
-      q: q, k: k, v: qkv.columns(values), positions: rows.positions, rows.rotary, slots: rows.slots,
-      rows.pages[layer])
-    let mix = output.makeInput(x.rows, compute, s)
-    s.attention(q, rows.pages[layer], attention, rows.sequences, into: mix.main)
-    let middle = output.generate(mix, adapters: rows.adapters, isDecoding: rows.isDecoding, s, adding: x)
-
-    let n2 = gateUp.makeInput(x.rows, compute, s)
-    _ = s.rmsNorm(
-      middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: compute, into: n2.main)
-    let activated = down.makeInput(x.rows, compute, s)
-    _ = gateUp.generate(
-      n2, adapters: rows.adapters, isDecoding: rows.isDecoding, s, activation: activation,
-      into: activated.main)
-    return down.generate(activated, adapters: rows.adapters, isDecoding: rows.isDecoding, s, adding: middle)
+      q: q, k: k, v: v, positions: rows.positions, rows.rotary, slots: rows.slots, rows.pages[layer])
+    return (q, k, v)
   }
 }
 
@@ -78,12 +114,12 @@ extension Linear {
   /// `forward` for generation: rows may be of several adapters, and where they are few the weights are read only once.
   ///
   /// - Parameters:
-  ///   - adapters: (1, T), i32: the rows' adapters.
+  ///   - adapters: (1, T), i32: the rows' adapters; nil when all have the model's only one.
   ///   - isDecoding: whether each row is a sequence's next.
   ///   - activation: of the first of two parts: y is then act(gate) * up.
   ///   - into: where y is written, with an activation.
   func generate(
-    _ input: Operand, adapters: Tensor, isDecoding: Bool, _ s: Step, adding residual: Tensor? = nil,
+    _ input: Operand, adapters: Tensor?, isDecoding: Bool, _ s: Step, adding residual: Tensor? = nil,
     output: DType? = nil,
     activation: Activation? = nil, into: Tensor? = nil
   ) -> Tensor {

@@ -82,6 +82,23 @@ import Testing
     #expect(error?.remedy == "Loaded are: adapter1, adapter2.")
   }
 
+  /// Rows of the only adapter need not be told from others', but there are those of none.
+  @Test func servesOneAdapterBesideNone() throws {
+    let base = try TestModel.random(.llama, on: cpu)
+    let folder = try TemporaryFolder()
+    let model = try adapter(base, LoRAConfiguration(), seed: 1, to: folder.path)
+    let generator = try Generator(base, on: cpu)
+    try generator.loadAdapter(folder.path, name: "only")
+    let prompt = KeyValueCacheTests.tokens(25)
+    for (name, alone) in [("only", model), (nil, base)] as [(String?, Decoder)] {
+      let answer = try tokens(generator.generate(GenerationRequest(prompt, adapter: name)))
+      #expect(try answer == tokens(Generator(alone, on: cpu).generate(prompt)))
+    }
+    #expect(generator.model.onlyAdapter == 1)
+    try generator.loadAdapter(folder.path, name: "other")
+    #expect(generator.model.onlyAdapter == nil)
+  }
+
   @Test func refusesWhatDoesNotFit() throws {
     let folder = try TemporaryFolder()
     let small = try TestModel.random(.llama, on: cpu)

@@ -1,6 +1,8 @@
 import CKernels
 
 extension CPU {
+  public var attendsFasterOutsidePages: Bool { false }
+
   public func workspaceBytes(_ attention: Attention) -> Int {
     var kernel = attention.kernel
     return Self.padded(sw_attention_scratch_bytes(&kernel)) * threads

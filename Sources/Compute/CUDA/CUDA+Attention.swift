@@ -3,6 +3,8 @@ import CKernels
 
 /// Attention by cuDNN's fused kernels where it has them (bf16 from Ampere on), else by a kernel of ours.
 extension CUDA {
+  public var attendsFasterOutsidePages: Bool { fusedAttention?.servesPackedRows ?? false }
+
   public func workspaceBytes(_ attention: Attention) -> Int {
     fusedAttention?.plan(attention)?.workspace(rows: attention.q.rows).bytes ?? 0
   }

@@ -59,15 +59,19 @@ final class CuDNNAttention {
   }
 
   private func isServed(_ shape: Attention.Shape) -> Bool {
-    // 9.6: grouped heads of packed rows. 9.10.0 and 9.10.1 compute attention wrongly.
-    library.version >= 90600 && ![91000, 91001].contains(library.version) && computeCapability.major >= 8
-      && shape.headSize % 8 == 0 && shape.headSize <= (computeCapability.major == 9 ? 256 : 128)
+    isSound && computeCapability.major >= 8 && shape.headSize % 8 == 0
+      && shape.headSize <= (computeCapability.major == 9 ? 256 : 128)
   }
 
-  /// Other GPUs' kernels take no packed statistics, and those of packed rows want head sizes of 16.
+  /// 9.6: grouped heads of packed rows. 9.10.0 and 9.10.1 compute attention wrongly.
+  private var isSound: Bool { library.version >= 90600 && ![91000, 91001].contains(library.version) }
+
   private func servesPacked(_ shape: Attention.Shape) -> Bool {
-    (9...10).contains(computeCapability.major) && shape.headSize % 16 == 0
+    servesPackedRows && shape.headSize % 16 == 0  // what kernels of packed rows want
   }
+
+  /// Whether it has kernels for sequences of any lengths: other GPUs' take no packed statistics.
+  var servesPackedRows: Bool { isSound && (9...10).contains(computeCapability.major) }
 }
 
 extension Tensor {

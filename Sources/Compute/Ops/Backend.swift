@@ -104,6 +104,8 @@ public protocol Backend: AnyObject {
   // Attention
   func workspaceBytes(_ attention: Attention) -> Int
   func run(_ attention: Attention, workspace: Tensor?)
+  /// Whether attention to the keys of rows that lie side by side is faster than to the same in pages.
+  var attendsFasterOutsidePages: Bool { get }
   func workspaceBytes(_ backward: AttentionBackward) -> Int
   func run(_ backward: AttentionBackward, workspace: Tensor?)
 

@@ -89,11 +89,16 @@ final class ModelRunner {
     let keys = work.map(\.rows.upperBound).max() ?? 1
     let sampled = work.filter(\.isSampled)
     let longest = StepShape.power(keys, least: 256)
+    // In a decoding step selecting costs nothing, and a second recording memory.
+    let selects = isDecoding || work.contains { $0.sequence.adapter != model.onlyAdapter }
+    let isWhole =
+      !isDecoding && work.count == 1 && work[0].rows.lowerBound == 0 && filled >= 64
+      && backend.attendsFasterOutsidePages
     return StepShape(
       rows: filled, sequences: sequences, queries: isDecoding ? 1 : filled,
       longest: pool.pages(for: longest) * pool.pageSize,
       samples: sampled.isEmpty ? 0 : isDecoding ? filled : sampled.count,
-      keepsLogits: sampled.contains { $0.sequence.wantsLogits },
+      keepsLogits: sampled.contains { $0.sequence.wantsLogits }, selectsAdapters: selects, isWhole: isWhole,
       edits: edits == 0 ? 0 : StepShape.power(edits, least: 64),
       masks: sampled.contains { $0.sequence.request.constraint != nil })
   }
@@ -134,6 +139,7 @@ final class ModelRunner {
       let entry = layout.table.lowerBound + 4 * index
       words[entry] = Int32(row)
       words[entry + 1] = Int32(item.rows.count)
+      words[entry + 2] = shape.isWhole ? Int32(row) : 0
       words[entry + 3] = Int32(item.rows.upperBound)
       let first = layout.pages.lowerBound + index * pagesEach
       for (offset, page) in sequence.pages.prefix(pagesEach).enumerated() { words[first + offset] = page }
@@ -171,11 +177,10 @@ final class ModelRunner {
       positions: inputs.positions, rotary: rotary, slots: inputs.slots,
       sequences: PagedSequences(
         table: inputs.table, pages: inputs.pages, longest: shape.longest, queries: shape.queries),
-      pages: pool.layers, adapters: inputs.adapters)
-    let hidden = model.hidden(inputs.ids, rows, s, compute: compute)
-    guard shape.samples > 0 else { return s.keep(hidden) }
-    let sampled = hidden.rows(hidden.rows - shape.samples..<hidden.rows)
-    let logits = model.logits(sampled, adapters: inputs.sampledAdapters, s, compute: compute)
+      wholeSequences: shape.isWhole ? Segments(table: inputs.table, longest: shape.rows) : nil,
+      pages: pool.layers, adapters: shape.selectsAdapters ? inputs.adapters : nil, wanted: shape.samples)
+    guard let hidden = model.hidden(inputs.ids, rows, s, compute: compute) else { return }
+    let logits = model.logits(hidden, adapters: inputs.sampledAdapters, s, compute: compute)
     if shape.keepsLogits { s.copy(logits, into: keptLogits(shape)) }
     var edited = logits
     if inputs.edits != nil || inputs.masks != nil { edited = s.convert(logits, to: .f32) }

@@ -12,6 +12,10 @@ struct StepShape: Hashable {
   var samples: Int
   /// Whether the host wants those rows' logits.
   var keepsLogits = false
+  /// Whether rows may have other adapters than the model's only one.
+  var selectsAdapters = true
+  /// Whether they are all rows of one sequence, taken through attention without pages.
+  var isWhole = false
   /// Changes of single logits; 0 for none.
   var edits = 0
   /// Whether tokens are masked.

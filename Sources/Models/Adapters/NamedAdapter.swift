@@ -70,6 +70,7 @@ extension Decoder {
   public func adapted(by adapters: [NamedAdapter]) throws(SwiftletError) -> Decoder {
     guard !adapters.isEmpty else { return self }
     var model = self
+    model.onlyAdapter = adapters.count == 1 ? adapters[0].number : nil
     for (index, (path, _)) in linears.enumerated() {
       try model[keyPath: path].attach(
         adapters.map { ($0.number, $0.factors[index]) }, on: backend)

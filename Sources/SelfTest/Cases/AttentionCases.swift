@@ -35,7 +35,35 @@ extension OpCase {
       attention([(100, 100), (80, 80)], heads: 2, keyValueHeads: 2, headSize: 64, isMerged: true),
       attention(
         [(256, 256), (256, 256)], heads: 2, keyValueHeads: 1, headSize: 64, isUniform: true, isMerged: true),
+      attention(behind: 27, 101, heads: 4, keyValueHeads: 2, headSize: 64),
+      attention(behind: 56, 200, heads: 7, keyValueHeads: 1, headSize: 128),
     ]
+  }
+
+  /// Forward alone, of one sequence of so many rows behind rows of none: a prompt's rows are filled up so.
+  static func attention(
+    behind fillers: Int, _ length: Int, heads: Int, keyValueHeads: Int, headSize: Int
+  ) -> OpCase {
+    let shape = Attention.Shape(
+      heads: heads, keyValueHeads: keyValueHeads, headSize: headSize,
+      scale: Float(1 / Double(headSize).squareRoot()))
+    let segment = Segment(firstQuery: fillers, queries: length, firstKey: fillers, keys: length)
+    let (rows, width, keyWidth) = (fillers + length, heads * headSize, keyValueHeads * headSize)
+    return OpCase(
+      name: "attention \(length) behind \(fillers) rows, \(heads) / \(keyValueHeads) heads of \(headSize)",
+      operands: [
+        .input("q", rows, width), .input("k", rows, keyWidth), .input("v", rows, keyWidth),
+        .input("dy", rows, width),
+        .values("segments", 1, 4, .i32) { _, column, _ in Double(segment.table[column]) },
+      ],
+      run: { s, t in
+        let (out, _) = s.attention(t.q, t.k, t.v, shape, Segments(table: t.segments, longest: rows))
+        return ["y": out.rows(fillers..<rows)]
+      },
+      reference: { v in
+        let y = AttentionReference(shape, [segment], v).results["y"]!
+        return ["y": Matrix(length, width) { y[fillers + $0, $1] }]
+      })
   }
 
   /// Attention over packed sequences of (queries, keys), and its gradient.
