@@ -99,7 +99,8 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["Basics", "Compute", "Models", "Text"], path: "Tests/TestSupport"),
     .testTarget(
-      name: "ModelsTests", dependencies: ["Models", "Compute", "Basics", "SelfTest"], exclude: ["Fixtures"]),
+      name: "ModelsTests", dependencies: ["Models", "Compute", "Basics", "SelfTest", "TestSupport"],
+      exclude: ["Fixtures"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c2x

@@ -1,33 +1,16 @@
 import Basics
 import Compute
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Models
 
-/// Python with transformers and peft, if this machine has one: `SWIFTLET_PYTHON`, or else `python3` on PATH.
-private enum Python {
-  static let isUsable =
-    (try? run(["-c", "import importlib.util as u; exit(not all(map(u.find_spec, ['torch', 'peft'])))"]).status)
-    == 0
-
-  static func run(_ arguments: [String]) throws -> (status: Int32, output: String) {
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = [ProcessInfo.processInfo.environment["SWIFTLET_PYTHON"] ?? "python3"] + arguments
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    process.standardError = pipe
-    try process.run()
-    let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    return (process.terminationStatus, output)
-  }
-}
-
 /// What we save, transformers and peft load, and compute the same.
 @Suite(
-  .enabled(if: Python.isUsable, "SKIPPED: needs Python with torch, transformers and peft (SWIFTLET_PYTHON)"))
+  .enabled(
+    if: Python.has("torch", "transformers", "peft"),
+    "SKIPPED: needs Python with torch, transformers and peft (SWIFTLET_PYTHON)"))
 struct AdapterInteropTests {
   private let cpu: CPU
   private let folder: TemporaryFolder
@@ -97,9 +80,7 @@ struct AdapterInteropTests {
   }
 
   private func runPython(_ folders: [String]) throws {
-    let script = URL(filePath: #filePath).deletingLastPathComponent()
-      .appending(path: "../Interop/peft_roundtrip.py").path
-    let (status, output) = try Python.run([script] + folders)
+    let (status, output) = try Python.interop("peft_roundtrip.py", folders)
     #expect(status == 0, "\(output)")
     print(output.split(separator: "\n").filter { $0.contains("relative error") }.joined(separator: "\n"))
   }

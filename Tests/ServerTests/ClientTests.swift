@@ -13,7 +13,7 @@
       let server = try Served(
         ["--model", model, "--served-model-name", "tiny", "--api-key", "secret"], in: folder)
       defer { server.process.terminate() }
-      let (status, output) = try Python.interop("../Server/openai_client.py", server.url, "secret")
+      let (status, output) = try Python.interop("../Server/openai_client.py", [server.url, "secret"])
       #expect(status == 0, "\(output)")
       print(output, terminator: "")
     }

@@ -98,7 +98,7 @@ struct ExportInteropTests {
   }
 
   private func run(_ script: String, _ cases: [JSON]) throws {
-    let (status, output) = try Python.interop(script, folder.write(JSON.array(cases).text(), "cases.json"))
+    let (status, output) = try Python.interop(script, [folder.write(JSON.array(cases).text(), "cases.json")])
     #expect(status == 0, "\(output)")
     print(
       output.split(separator: "\n").filter { $0.contains("relative error") || $0.contains("tokens") }

@@ -11,7 +11,7 @@ public enum Python {
 
   /// Runs a script of Tests/Interop.
   public static func interop(
-    _ name: String, _ arguments: String...
+    _ name: String, _ arguments: [String]
   ) throws -> (status: Int32, output: String) {
     let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../Interop/\(name)")
       .path
