@@ -2,8 +2,9 @@
 #include "include/dot.h"
 #include "vector_math.h"
 
-// Columns and rows that are summed before they are written.
-enum { COLUMNS = 16, ROWS = 8 };
+// Columns and rows that are summed before they are written. Sums are stored one by one and read as vectors,
+// which waits until all before it is done: so not after a few columns.
+enum { COLUMNS = 128, ROWS = 8 };
 
 SW_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 SW_INLINE int64_t element_bytes(sw_dtype dtype) { return dtype == SW_F32 ? 4 : 2; }
@@ -51,7 +52,7 @@ static void sum(const sw_few_rows *f, int p, int64_t first, int64_t count, const
   const float *h = in->h;
   for (int before = 0; before < p; before++)
     h += f->parts[before].up.data ? in->rows * sw_dot_padded(f->parts[before].up.columns) : 0;
-  memset(sums, 0, ROWS * COLUMNS * sizeof(float));
+  memset(sums, 0, (size_t)(in->rows * COLUMNS) * sizeof(float));
   sw_dots(&part->weight, first, count, 1, in->x, sw_dot_padded(f->x.columns), in->rows, sums, COLUMNS,
           in->decoded);
   if (part->up.data)
