@@ -32,8 +32,8 @@ INLINE void add(sums *s, __m512 low, __m512 high, const float *x) {
   }
 }
 
-// The rows of a weight lie one behind the other, but each is too short for the processor to see far ahead, and
-// memory is far: asks for what lies some rows on. Past the end of the weight this does nothing.
+// Asks for what lies some rows on: rows lie one behind the other, but many are too short for the processor to
+// see far enough ahead. Past the end of the weight this does nothing.
 INLINE void prefetch(const uint8_t *at, int64_t size) {
   enum { AHEAD = 4096, LINE = 64 };
   for (int64_t i = 0; i < size; i += LINE)
@@ -74,8 +74,8 @@ INLINE void q4_0(sums *s, const uint8_t *block, const float *x) {
   add(s, low_nibbles(values, q), high_nibbles(values, q), x);
 }
 
-// The sixteen values d * i + m; d and m lie side by side. A half takes as long to widen as two lookups, so d and
-// m, each in every other lane, are widened at once.
+// The sixteen values d * i + m, d and m side by side. A half takes longer to widen than a value to look up:
+// both are widened at once, each in every other lane.
 INLINE __m512 table_of_pair(const uint8_t *halves) {
   int32_t bits;
   memcpy(&bits, halves, sizeof bits);
