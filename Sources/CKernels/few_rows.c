@@ -3,7 +3,7 @@
 #include "vector_math.h"
 
 // Columns and rows that are summed before they are written.
-enum { COLUMNS = 16, ROWS = 8 };
+enum { COLUMNS = 128, ROWS = 8 };
 
 SW_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 SW_INLINE int64_t element_bytes(sw_dtype dtype) { return dtype == SW_F32 ? 4 : 2; }
@@ -51,7 +51,7 @@ static void sum(const sw_few_rows *f, int p, int64_t first, int64_t count, const
   const float *h = in->h;
   for (int before = 0; before < p; before++)
     h += f->parts[before].up.data ? in->rows * sw_dot_padded(f->parts[before].up.columns) : 0;
-  memset(sums, 0, ROWS * COLUMNS * sizeof(float));
+  memset(sums, 0, (size_t)(in->rows * COLUMNS) * sizeof(float));
   sw_dots(&part->weight, first, count, 1, in->x, sw_dot_padded(f->x.columns), in->rows, sums, COLUMNS,
           in->decoded);
   if (part->up.data)
@@ -71,10 +71,19 @@ static void select_adapters(const sw_few_rows *f, const inputs *in, int64_t firs
         sums[i * COLUMNS + j] = 0;
 }
 
+// (One loop for both cases would load what is masked out of no addend: processors take hundreds of cycles to
+// find that no fault.)
 #define STORE(name, stored)                                                                                  \
   SW_KERNEL static void name(const float *sums, const stored *addend, int64_t count, stored *out) {          \
-    for (int64_t j = 0; j < count; j++)                                                                      \
-      sw_store(&out[j], addend ? sums[j] + sw_load(&addend[j]) : sums[j]);                                   \
+    if (addend) {                                                                                            \
+      SW_VECTOR                                                                                              \
+      for (int64_t j = 0; j < count; j++)                                                                    \
+        sw_store(&out[j], sums[j] + sw_load(&addend[j]));                                                    \
+    } else {                                                                                                 \
+      SW_VECTOR                                                                                              \
+      for (int64_t j = 0; j < count; j++)                                                                    \
+        sw_store(&out[j], sums[j]);                                                                          \
+    }                                                                                                        \
   }
 STORE(store_f32, float)
 STORE(store_bf16, sw_bf16)

@@ -1,6 +1,7 @@
 #include "include/pool.h"
 #include <pthread.h>
 #include <sched.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -8,6 +9,12 @@
 // Ops follow one another within microseconds, so a thread that finds nothing to do looks this often before it
 // goes to sleep.
 enum { SPINS = 4000 };
+
+// The tasks [next, end) that are one thread's own, until it is done with them and helps others.
+typedef struct {
+  alignas(64) _Atomic int64_t next;
+  int64_t end;
+} stretch;
 
 struct sw_pool {
   int threads;
@@ -17,8 +24,7 @@ struct sw_pool {
   // The current job; written while the gate is closed.
   sw_task task;
   void *context;
-  int64_t count;
-  _Atomic int64_t next;
+  stretch *stretches; // of each thread
   // Who takes part in the job: bit 0, whether workers may still join; bits 1 to 15, how many have; above, the
   // job's number. A worker that wakes too late finds the gate closed: nobody waits for it.
   _Atomic uint64_t gate;
@@ -43,9 +49,14 @@ static void relax(void) {
 }
 
 static void take_tasks(sw_pool *pool, int thread) {
-  const int64_t count = pool->count;
-  for (int64_t i; (i = atomic_fetch_add(&pool->next, 1)) < count;)
-    pool->task(pool->context, i, thread);
+  for (int i = 0; i < pool->threads; i++) {
+    stretch *s = &pool->stretches[(thread + i) % pool->threads];
+    while (atomic_load(&s->next) < s->end) {
+      const int64_t task = atomic_fetch_add(&s->next, 1);
+      if (task < s->end)
+        pool->task(pool->context, task, thread);
+    }
+  }
 }
 
 // Waits until a job after `seen` is there, spinning first.
@@ -114,10 +125,17 @@ sw_pool *sw_pool_create(int threads) {
   if (!pool)
     return NULL;
   pool->handles = calloc((size_t)threads, sizeof *pool->handles);
+  pool->stretches = aligned_alloc(alignof(stretch), (size_t)threads * sizeof *pool->stretches);
+  if (!pool->handles || !pool->stretches) {
+    free(pool->handles);
+    free(pool->stretches);
+    free(pool);
+    return NULL;
+  }
   pthread_mutex_init(&pool->mutex, NULL);
   pthread_cond_init(&pool->work, NULL);
   pool->threads = 1;
-  for (int i = 1; i < threads && pool->handles; i++) {
+  for (int i = 1; i < threads; i++) {
     worker_argument *argument = malloc(sizeof *argument);
     if (!argument)
       break;
@@ -139,6 +157,7 @@ void sw_pool_destroy(sw_pool *pool) {
   pthread_cond_destroy(&pool->work);
   pthread_mutex_destroy(&pool->mutex);
   free(pool->handles);
+  free(pool->stretches);
   free(pool);
 }
 
@@ -154,8 +173,10 @@ void sw_pool_run(sw_pool *pool, int64_t count, sw_task task, void *context) {
   }
   pool->task = task;
   pool->context = context;
-  pool->count = count;
-  atomic_store(&pool->next, 0);
+  for (int t = 0; t < pool->threads; t++) {
+    atomic_store(&pool->stretches[t].next, count * t / pool->threads);
+    pool->stretches[t].end = count * (t + 1) / pool->threads;
+  }
   atomic_store(&pool->finished, 0);
   announce(pool, GATE_OPEN);
   take_tasks(pool, 0);

@@ -24,7 +24,7 @@ extension CPU {
     let elementsEach = layer.x.rows * layer.layer.inputs * (layer.activation == nil ? 1 : 2)
     layer.withKernel { kernel in
       let each = Self.scratchBytes(kernel)
-      ranges(layer.out.columns, elementsEach: elementsEach, multiple: 16) { begin, end, thread in
+      ranges(layer.out.columns, elementsEach: elementsEach, multiple: 8) { begin, end, thread in
         sw_run_few_rows(
           kernel, begin, end, UnsafeMutableRawPointer(bitPattern: scratch + UInt(thread * each)))
       }
