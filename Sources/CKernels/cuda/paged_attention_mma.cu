@@ -31,7 +31,7 @@ struct __align__(16) exchange {
 // Heads of up to WIDTH columns, a multiple of 8: Q, K and V are zeros from there to WIDTH. Pages have a power
 // of two of tokens.
 template <int WIDTH> struct paged_query_mma : paged_query {
-  static constexpr int PITCH = 2 * WIDTH; // bytes of a row in shared memory
+  static constexpr int PITCH = 2 * WIDTH;  // bytes of a row in shared memory
   static constexpr int TILES = WIDTH / 64; // of 16 columns, which a warp sums
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const uint32_t k_slot, v_slot, q_slot; // addresses
@@ -177,8 +177,9 @@ template <int WIDTH> struct paged_query_mma : paged_query {
   }
 
   __device__ __forceinline__ void attend() {
-    aim(find_key(range.low));
+    const int64_t first = find_key(range.low);
     copy_query();
+    aim(first);
     copy(k_slot, 0, range.high - range.low);
     copy(v_slot, distance(), range.high - range.low);
     wait_for_copies<2>();
@@ -243,7 +244,8 @@ template <int WIDTH> struct paged_query_mma : paged_query {
 };
 
 #define PAGED_ATTENTION_MMA(WIDTH)                                                                           \
-  KERNEL __launch_bounds__(WARPS * 32, WIDTH == 256 ? 3 : 6) paged_attention_mma_##WIDTH(const __grid_constant__ paged_attention a) { \
+  KERNEL __launch_bounds__(WARPS * 32, WIDTH == 256 ? 3 : 5)                                                 \
+      paged_attention_mma_##WIDTH(const __grid_constant__ paged_attention a) {                               \
     extern __shared__ __align__(128) uint8_t slots[];                                                        \
     __shared__ exchange shared;                                                                              \
     paged_query_mma<WIDTH> query(a, slots, shared);                                                          \
