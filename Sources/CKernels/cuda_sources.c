@@ -21,8 +21,14 @@ static const char few_rows_formats[] = {
 static const char few_rows_mma[] = {
 #embed "cuda/few_rows_mma.cuh"
 , 0};
+static const char paged_query[] = {
+#embed "cuda/paged_query.cuh"
+, 0};
 static const char philox[] = {
 #embed "cuda/philox.cuh"
+, 0};
+static const char tensor_cores[] = {
+#embed "cuda/tensor_cores.cuh"
 , 0};
 static const char attention[] = {
 #embed "cuda/attention.cu"
@@ -69,6 +75,9 @@ static const char optimizer[] = {
 static const char paged_attention[] = {
 #embed "cuda/paged_attention.cu"
 , 0};
+static const char paged_attention_mma[] = {
+#embed "cuda/paged_attention_mma.cu"
+, 0};
 static const char page_write[] = {
 #embed "cuda/page_write.cu"
 , 0};
@@ -92,7 +101,9 @@ static const struct {
     {"few_rows_operands", few_rows_operands},
     {"few_rows_formats", few_rows_formats},
     {"few_rows_mma", few_rows_mma},
+    {"paged_query", paged_query},
     {"philox", philox},
+    {"tensor_cores", tensor_cores},
     {"attention", attention},
     {"attention_layout", attention_layout},
     {"cross_entropy", cross_entropy},
@@ -108,6 +119,7 @@ static const struct {
     {"matrix_product", matrix_product},
     {"optimizer", optimizer},
     {"paged_attention", paged_attention},
+    {"paged_attention_mma", paged_attention_mma},
     {"page_write", page_write},
     {"quantize", quantize},
     {"rms_norm", rms_norm},

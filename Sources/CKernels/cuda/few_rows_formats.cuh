@@ -1,6 +1,7 @@
 // How few_rows_mma.cuh reads weights: their formats on the way from memory to the operands of tensor cores.
 #pragma once
 #include "few_rows_operands.cuh"
+#include "tensor_cores.cuh"
 
 #if __CUDA_ARCH__ >= 800
 #define DEVICE_MEMBER __device__ __forceinline__
@@ -15,12 +16,6 @@ template <int F> struct format_traits {
 // Blocks of a group: 128 bytes a lane.
 template <int F, int MT> constexpr int group_width() {
   return 32 / (2 * MT * format_traits<F>::WORDS) > 1 ? 32 / (2 * MT * format_traits<F>::WORDS) : 1;
-}
-
-DEVICE uint32_t pack_bf16(float low, float high) {
-  uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
 }
 
 // MARK: Loads
@@ -68,14 +63,6 @@ DEVICE void decode(const uint32_t (&words)[format_traits<F>::WORDS], int s, uint
     first = pack_bf16(__uint_as_float(words[4 * s]), __uint_as_float(words[4 * s + 1]));
     second = pack_bf16(__uint_as_float(words[4 * s + 2]), __uint_as_float(words[4 * s + 3]));
   }
-}
-
-// d += a b: lane (g, t) holds of d rows g, g + 8 and columns 2 t, 2 t + 1.
-DEVICE void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-      "{%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 #endif

@@ -1,26 +1,7 @@
-// Attention to keys and values in pages (PagedAttention.swift).
-//
-// One query: the keys are cut into ranges, of which a block takes one, for the query heads that share a
-// key-value head; the last block of a sequence and head that arrives merges what they found, in order
-// (arXiv:2311.01282). Where the ranges begin depends on the sequence alone. More queries:
-// attention_tiles.cuh.
-#include "attention_tiles.cuh"
-
-struct paged_attention {
-  attention tiles; // of which k, v and logsumexp are not used; k_start in the segments is 0
-  const void *k, *v;
-  int64_t page_stride; // elements
-  const int32_t *pages;
-  int32_t longest_pages, page_size; // entries of a sequence's row of `pages`; tokens of a page
-  int32_t splits;                   // blocks that a sequence and head have: gridDim.x
-  float *partials;
-  uint32_t *arrivals; // by sequence and head, 0 before and after
-};
-
-DEVICE int64_t key_offset(const paged_attention &a, int64_t sequence, int key) {
-  const int page = a.pages[sequence * a.longest_pages + key / a.page_size];
-  return page * a.page_stride + (int64_t)(key % a.page_size) * a.tiles.kv_heads * a.tiles.head_size;
-}
+// Attention to keys and values in pages (PagedAttention.swift): by tiles (attention_tiles.cuh), and of single
+// queries (paged_query.cuh) for every device and dtype; paged_attention_mma.cu has those of bfloat16 on
+// tensor cores.
+#include "paged_query.cuh"
 
 // MARK: More queries
 
@@ -66,60 +47,22 @@ template <typename T, int WIDTH> DEVICE void attend_to_pages(const paged_attenti
 
 // MARK: One query
 
-enum {
-  HEADS = 8,       // query heads that a block takes together
-  KEYS = 64,       // keys at a time
-  MOST_SPLITS = 32 // ranges of a sequence: a warp merges them
-};
-
-struct range_of_keys {
-  int low, high, index, count; // keys; which range of how many
-};
-
-DEVICE range_of_keys find_range(const paged_attention &a, int keys) {
-  const int64_t window = a.tiles.window;
-  const int low = window > 0 && keys > window ? (int)(keys - window) : 0;
-  const int length = (keys - low + KEYS * MOST_SPLITS - 1) / (KEYS * MOST_SPLITS) * KEYS;
-  const int start = low + blockIdx.x * length;
-  return {start, min(start + length, keys), (int)blockIdx.x, (keys - low + length - 1) / length};
-}
-
 // What a block has found for its heads.
 struct findings {
   float greatest[HEADS], weight[HEADS]; // of the scores; sum of the exponentials relative to it
   float sums[2 * HEADS][256];           // by head and parity of the column; thread
 };
 
-// Grid: ranges, heads in groups of at most HEADS that share keys, sequences. The head size is a multiple of
-// 8, rows begin at multiples of 16 bytes.
-template <typename T> struct single_query {
-  const paged_attention &a;
+// The head size is a multiple of 8, rows begin at multiples of 16 bytes.
+template <typename T> struct single_query : paged_query {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int D, kv, head, count, q_row; // count heads from `head` on
-  int64_t sequence;
-  range_of_keys range;
   // Of the sums: thread holds columns 2 pair, 2 pair + 1 of every `groups`-th share of the keys.
   int pair, group, groups, keys_of_group;
   float sums[HEADS][2];
 
-  __device__ __forceinline__ single_query(const paged_attention &a) : a(a) {}
+  __device__ __forceinline__ single_query(const paged_attention &a) : paged_query(a) {}
 
-  // Whether there is anything to do.
-  __device__ __forceinline__ bool begin() {
-    sequence = blockIdx.z;
-    const segment s = a.tiles.segments[sequence];
-    if (s.q_count != 1)
-      return false;
-    range = find_range(a, s.k_count);
-    if (range.index >= range.count)
-      return false;
-    D = (int)a.tiles.head_size;
-    q_row = s.q_start;
-    const int sharing = a.tiles.heads / a.tiles.kv_heads, chunks = (sharing + HEADS - 1) / HEADS;
-    kv = blockIdx.y / chunks;
-    const int first = blockIdx.y % chunks * HEADS;
-    head = kv * sharing + first;
-    count = min(HEADS, sharing - first);
+  __device__ __forceinline__ void share_work() {
     groups = 256 / (D / 2);
     pair = threadIdx.x % (D / 2);
     group = threadIdx.x / (D / 2);
@@ -127,13 +70,12 @@ template <typename T> struct single_query {
 #pragma unroll
     for (int h = 0; h < HEADS; h++)
       sums[h][0] = sums[h][1] = 0;
-    return true;
   }
 
   __device__ __forceinline__ void load_queries(float (*q)[256]) const {
-    const T *from = row<T>(a.tiles.q, q_row) + (int64_t)head * D;
+    const T *from = query<T>();
     for (int i = threadIdx.x; i < count * D; i += 256)
-      q[i / D][i % D] = to_float(from[i]) * (float)a.tiles.scale;
+      q[i / D][i % D] = to_float(from[i]) * scale();
   }
 
   // Values are on their way while scores are computed.
@@ -183,12 +125,13 @@ template <typename T> struct single_query {
     }
   }
 
-  // scores[h] become exp(score - greatest), by warp h. Returns how much less the sums before count now.
+  // scores[h] become powers of 2 of score - greatest, by warp h. Returns how much less the sums before count
+  // now.
   __device__ __forceinline__ float soften(float *scores, float &greatest, float &weight) const {
     const float a = scores[lane], b = scores[lane + 32];
     const float before = greatest;
     greatest = fmaxf(before, warp_reduce<max_of>(fmaxf(a, b)));
-    const float shrink = expf(before - greatest), p = expf(a - greatest), r = expf(b - greatest);
+    const float shrink = exp2f(before - greatest), p = exp2f(a - greatest), r = exp2f(b - greatest);
     weight = weight * shrink + warp_reduce<sum_of>(p + r);
     scores[lane] = p, scores[lane + 32] = r;
     return shrink;
@@ -262,82 +205,38 @@ template <typename T> struct single_query {
     __syncthreads();
   }
 
-  __device__ __forceinline__ float sum(const findings &found, int h, int c) const {
+  __device__ __forceinline__ float result(const findings &found, int h, int c) const {
     float total = 0;
     for (int g = 0; g < groups; g++)
       total += found.sums[2 * h + c % 2][g * (D / 2) + c / 2];
-    return total;
-  }
-
-  // Where a range's findings of head `head` + h lie: D sums, the greatest score, the weight.
-  __device__ __forceinline__ float *partial(int h, int index) const {
-    return a.partials + ((sequence * a.tiles.heads + head + h) * a.splits + index) * (D + 4);
-  }
-
-  // Whether this block is the last of its sequence and head to bring its findings.
-  __device__ __forceinline__ bool bring(const findings &found) const {
-    for (int i = threadIdx.x; i < count * D; i += 256)
-      partial(i / D, range.index)[i % D] = sum(found, i / D, i % D);
-    if (threadIdx.x < count) {
-      float *to = partial(threadIdx.x, range.index) + D;
-      to[0] = found.greatest[threadIdx.x], to[1] = found.weight[threadIdx.x];
-    }
-    __shared__ bool is_last;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0)
-      is_last = atomicInc(a.arrivals + sequence * gridDim.y + blockIdx.y, range.count - 1) == range.count - 1;
-    __syncthreads();
-    __threadfence();
-    return is_last;
-  }
-
-  // Of all ranges, one head a warp.
-  __device__ __forceinline__ void merge(T *out) const {
-    if (warp >= count)
-      return;
-    float greatest = -infinity(), weight = 0;
-    if (lane < range.count) {
-      const float *from = partial(warp, lane) + D;
-      greatest = __ldcg(from), weight = __ldcg(from + 1);
-    }
-    const float factor = expf(greatest - warp_reduce<max_of>(greatest));
-    const float inverse = 1 / warp_reduce<sum_of>(weight * factor);
-    for (int c = lane * 4; c < (D + 127) / 128 * 128; c += 128) {
-      float total[4] = {};
-#pragma unroll 8
-      for (int s = 0; s < range.count; s++) {
-        const float of_range = __shfl_sync(0xffffffffu, factor, s);
-        if (c >= D)
-          continue;
-        const float4 u = __ldcg((const float4 *)(partial(warp, s) + c));
-        total[0] = fmaf(of_range, u.x, total[0]), total[1] = fmaf(of_range, u.y, total[1]);
-        total[2] = fmaf(of_range, u.z, total[2]), total[3] = fmaf(of_range, u.w, total[3]);
-      }
-      if (c < D) {
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-          out[warp * D + c + i] = from_float<T>(total[i] * inverse);
-      }
-    }
+    return total / found.weight[h];
   }
 
   __device__ __forceinline__ void run() {
     __shared__ findings found;
-    let_successor_begin();
-    wait_for_predecessors();
-    if (!begin())
-      return;
+    share_work();
     attend(found);
-    T *out = row<T>(a.tiles.o, q_row) + (int64_t)head * D;
-    if (range.count == 1) {
+    if (is_alone()) {
       for (int i = threadIdx.x; i < count * D; i += 256)
-        out[i] = from_float<T>(sum(found, i / D, i % D) / found.weight[i / D]);
-    } else if (bring(found)) {
-      merge(out);
+        out<T>()[i] = from_float<T>(result(found, i / D, i % D));
+      return;
     }
+    for (int i = threadIdx.x; i < count * D; i += 256)
+      partial(i / D, blockIdx.x)[i % D] = result(found, i / D, i % D);
+    if (threadIdx.x < count)
+      partial(threadIdx.x, blockIdx.x)[D] = found.greatest[threadIdx.x] + log2f(found.weight[threadIdx.x]);
+    if (arrives_last())
+      merge<T>();
   }
 };
+
+template <typename T> DEVICE void attend_with_one(const paged_attention &a) {
+  let_successor_begin();
+  wait_for_predecessors();
+  single_query<T> query(a);
+  if (query.begin())
+    query.run();
+}
 
 // MARK: Kernels, by dtype and the greatest head size
 
@@ -355,8 +254,8 @@ PAGED_ATTENTION(bf16, bf16, 128)
 PAGED_ATTENTION(bf16, bf16, 256)
 
 KERNEL __launch_bounds__(256) paged_attention_single_f32(const __grid_constant__ paged_attention a) {
-  single_query<float>(a).run();
+  attend_with_one<float>(a);
 }
 KERNEL __launch_bounds__(256) paged_attention_single_bf16(const __grid_constant__ paged_attention a) {
-  single_query<bf16>(a).run();
+  attend_with_one<bf16>(a);
 }

@@ -28,16 +28,23 @@ extension CUDA {
     let operands = PagedAttentionOperands(
       attention, partials: workspace?.address ?? 0, arrivals: UInt(arrivals))
     let (shape, sequences, dtype) = (attention.shape, attention.sequences, attention.q.dtype)
-    if attention.servesSingleQueries {
-      launch(
-        .pagedAttention, "paged_attention_single_\(dtype)",
-        grid: Grid(
-          x: attention.splits, y: shape.keyValueHeads * attention.headGroups, z: sequences.table.rows),
-        threads: 256, overlapping: true, operands)
-      if sequences.queries == 1 { return }
-    }
     precondition(shape.headSize <= 256, "attention heads of \(shape.headSize)")
     let size = shape.headSize <= 64 ? 64 : shape.headSize <= 128 ? 128 : 256
+    if attention.servesSingleQueries {
+      let grid = Grid(
+        x: attention.splits, y: shape.keyValueHeads * attention.headGroups, z: sequences.table.rows)
+      if device.computeCapability.major >= 8, attention.suitsTensorCores {
+        // 64 keys and values, 8 queries.
+        launch(
+          .pagedAttentionMMA, "paged_attention_mma_\(size)", grid: grid, threads: 128,
+          shared: (64 + 64 + 8) * size * dtype.size, overlapping: true, operands)
+      } else {
+        launch(
+          .pagedAttention, "paged_attention_single_\(dtype)", grid: grid, threads: 256, overlapping: true,
+          operands)
+      }
+      if sequences.queries == 1 { return }
+    }
     launch(
       .pagedAttention, "paged_attention_\(dtype)_\(size)",
       grid: Grid(x: attention.q.rows / 64 + sequences.table.rows, y: shape.heads), threads: 256, operands,
@@ -49,6 +56,11 @@ extension PagedAttention {
   /// Whether the kernel for sequences of one query takes them; it reads 16 bytes at a time.
   fileprivate var servesSingleQueries: Bool {
     shape.headSize % 8 == 0 && shape.headSize <= 256 && Tensor.areAligned([pages.k, pages.v])
+  }
+
+  /// Whether that kernel may be the one for tensor cores.
+  fileprivate var suitsTensorCores: Bool {
+    q.dtype == .bf16 && Tensor.areAligned([q]) && pages.pageSize.nonzeroBitCount == 1
   }
 
   /// Ranges that a sequence's keys are at most cut into (MOST_SPLITS, of at least KEYS keys).
@@ -77,7 +89,7 @@ private struct PageWriteOperands: BitwiseCopyable {
   }
 }
 
-/// The struct paged_attention of paged_attention.cu.
+/// The struct paged_attention of paged_query.cuh.
 private struct PagedAttentionOperands: BitwiseCopyable {
   var tiles = sw_attention()
   var k, v: UInt

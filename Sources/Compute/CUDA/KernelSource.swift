@@ -18,6 +18,7 @@ enum KernelSource: String, CaseIterable {
   case optimizer
   case pageWrite = "page_write"
   case pagedAttention = "paged_attention"
+  case pagedAttentionMMA = "paged_attention_mma"
   case quantize
   case rmsNorm = "rms_norm"
   case sampling
@@ -25,7 +26,7 @@ enum KernelSource: String, CaseIterable {
   /// Large ones that not every run needs: cuDNN mostly does without attention's, training without those of generation.
   var isLoadedWhenUsed: Bool {
     switch self {
-    case .attention, .fewRowsFloat, .fewRowsINT8, .fewRowsNF4, .pagedAttention: true
+    case .attention, .fewRowsFloat, .fewRowsINT8, .fewRowsNF4, .pagedAttention, .pagedAttentionMMA: true
     default: false
     }
   }
@@ -41,7 +42,9 @@ enum KernelHeader: String, CaseIterable {
   case fewRowsFormats = "few_rows_formats"
   case fewRowsMMA = "few_rows_mma"
   case fewRowsOperands = "few_rows_operands"
+  case pagedQuery = "paged_query"
   case philox
+  case tensorCores = "tensor_cores"
   case weights
 
   /// As `#include` names it.

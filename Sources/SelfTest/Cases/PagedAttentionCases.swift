@@ -17,8 +17,22 @@ extension OpCase {
       pagedAttention([(1, 90), (1, 20)], heads: 3, keyValueHeads: 1, headSize: 20, pageSize: 8, window: 37),
       pagedAttention([(1, 1100), (1, 513)], heads: 4, keyValueHeads: 2, headSize: 16, pageSize: 16),
       pagedAttention([(1, 1500)], heads: 4, keyValueHeads: 1, headSize: 64, pageSize: 16, window: 1030),
-      // More query heads to a key head than a tensor core's tile has rows.
+      // Query heads to a key head: as many as a product has columns, fewer, and more.
       pagedAttention([(1, 70)], heads: 20, keyValueHeads: 1, headSize: 64, pageSize: 16),
+      pagedAttention(
+        [(1, 1), (1, 15), (1, 16), (1, 17), (1, 64), (1, 65)], heads: 7, keyValueHeads: 1, headSize: 80),
+      pagedAttention([(1, 100), (1, 540)], heads: 12, keyValueHeads: 1, headSize: 64),
+      pagedAttention([(1, 540), (1, 33)], heads: 2, keyValueHeads: 2, headSize: 256),
+      pagedAttention([(1, 540)], heads: 8, keyValueHeads: 1, headSize: 256),
+      pagedAttention([(1, 540)], heads: 28, keyValueHeads: 4, headSize: 128),
+      // Ranges of more keys than a block takes at a time.
+      pagedAttention(
+        [(1, 2500), (1, 17), (1, 4200)], heads: 4, keyValueHeads: 2, headSize: 24, pageSize: 32),
+      pagedAttention([(1, 2500)], heads: 7, keyValueHeads: 1, headSize: 128),
+      pagedAttention([(1, 4200)], heads: 1, keyValueHeads: 1, headSize: 256, window: 4100),
+      // Windows that begin within a page; pages that are no power of two.
+      pagedAttention([(1, 90), (1, 20)], heads: 3, keyValueHeads: 1, headSize: 64, pageSize: 8, window: 37),
+      pagedAttention([(1, 90), (1, 20)], heads: 3, keyValueHeads: 1, headSize: 64, pageSize: 12),
       // Scores far apart: probabilities of 0 and 1.
       pagedAttention([(1, 70), (1, 130)], heads: 2, keyValueHeads: 1, headSize: 64, scale: 4),
       // A few queries each, whole prompts, and chunks of prompts beside decoding.
@@ -91,7 +105,8 @@ extension OpCase {
   }
 
   /// Sequences of (queries, keys) whose pages lie in disorder. Rows between theirs keep what they held; what lies in
-  /// pages behind the last key is NaN, and pages behind the last do not exist.
+  /// pages behind the last key is NaN, and pages behind the last do not exist. "apart", where several sequences have a
+  /// query each, is what each alone has other than all together: nothing, to the bit.
   static func pagedAttention(
     _ lengths: [(queries: Int, keys: Int)], heads: Int, keyValueHeads: Int, headSize: Int, pageSize: Int = 16,
     window: Int? = nil, scale: Float? = nil
@@ -103,6 +118,7 @@ extension OpCase {
     let (width, keyWidth) = (heads * headSize, keyValueHeads * headSize)
     let sizes = lengths.map { "\($0.queries) of \($0.keys)" }.joined(separator: ", ")
     let suffix = (window.map { ", window \($0)" } ?? "") + (scale.map { ", scale \($0)" } ?? "")
+    let isDecoding = lengths.count > 1 && lengths.allSatisfy { $0.queries <= 1 }
     func pages(_ name: String) -> Operand {
       Operand(
         name: name, rows: layout.pageCount, columns: pageSize * keyWidth, element: .activation,
@@ -121,14 +137,26 @@ extension OpCase {
         .values("pages", lengths.count, layout.pagesEach, .i32) { sequence, index, _ in
           Double(layout.pages[sequence].indices.contains(index) ? layout.pages[sequence][index] : -1)
         },
+        .values("one", width, isDecoding ? width : 1, .f32) { row, column, _ in row == column ? 1 : 0 },
       ],
       run: { s, t in
-        let sequences = PagedSequences(
-          table: t.table, pages: t.pages, longest: lengths.map(\.keys).max() ?? 0,
-          queries: lengths.map(\.queries).max() ?? 0)
-        s.attention(
-          t.q, KeyValuePages(k: t.k, v: t.v, pageSize: pageSize), shape, sequences, into: t.y)
-        return [:]
+        let pages = KeyValuePages(k: t.k, v: t.v, pageSize: pageSize)
+        func attend(_ range: Range<Int>, into y: Tensor) {
+          let sequences = PagedSequences(
+            table: t.table.rows(range), pages: t.pages.rows(range),
+            longest: lengths[range].map(\.keys).max() ?? 0,
+            queries: lengths[range].map(\.queries).max() ?? 0)
+          s.attention(t.q, pages, shape, sequences, into: y)
+        }
+        attend(0..<lengths.count, into: t.y)
+        guard isDecoding else { return [:] }
+        let apart = s.make(layout.rows, width, t.y.dtype)
+        s.zero(apart)
+        for index in lengths.indices where lengths[index].queries > 0 {
+          attend(index..<index + 1, into: apart)
+        }
+        // Exact: each element has one product that is not zero.
+        return ["apart": s.linear(Factor(apart, t.parameters("one"), scale: -1), adding: t.y)]
       },
       reference: { v in
         var y = v.y
@@ -141,7 +169,12 @@ extension OpCase {
             for head in 0..<heads { attend(row, head, keys, shape, v, &y) }
           }
         }
-        return ["y": y]
+        guard isDecoding else { return ["y": y] }
+        var apart = v.y
+        for (sequence, length) in lengths.enumerated() where length.queries > 0 {
+          for c in 0..<width { apart[layout.table[sequence][0], c] = Uncertain(0) }
+        }
+        return ["y": y, "apart": apart]
       },
       flops: 2 * Double(width) * lengths.reduce(0) { $0 + Double($1.queries) * Double($1.keys) })
   }
