@@ -29,7 +29,8 @@ public struct GeneratorSettings: Sendable {
   public var contextLength: Int?
   /// Requests that are answered at once; others wait.
   public var maxSequences: Int
-  /// How many tokens of a prompt go through the model at once: more take more memory, and let others wait longer.
+  /// How many tokens of a prompt go through the model at once, and of prompts between two tokens of every answer: more take
+  /// more memory, and let others wait longer.
   public var prefillRows: Int
   /// Memory for keys and values at most; nil for most of what is free.
   public var cacheBytes: Int?
@@ -39,7 +40,7 @@ public struct GeneratorSettings: Sendable {
   public var reusesPrefixes: Bool
 
   public init(
-    contextLength: Int? = nil, maxSequences: Int = 64, prefillRows: Int = 512, cacheBytes: Int? = nil,
+    contextLength: Int? = nil, maxSequences: Int = 64, prefillRows: Int = 1024, cacheBytes: Int? = nil,
     pageSize: Int = 16, reusesPrefixes: Bool = true
   ) {
     self.contextLength = contextLength

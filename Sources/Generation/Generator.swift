@@ -37,8 +37,8 @@ public final class Generator {
   private var waiting: [TokenSequence] = []
   private var running: [TokenSequence] = []
   private var submitted = 0
-  /// Whether the last step was a prompt's: answers go on between the pieces of prompts.
-  private var wasPrompt = false
+  /// Of prompts since answers last went on.
+  private var promptRows = 0
 
   /// - Parameters:
   ///   - model: adapters that are attached to it take part.
@@ -189,7 +189,7 @@ public final class Generator {
     admit()
     let work = nextWork()
     guard !work.isEmpty else { return }
-    wasPrompt = work[0].sequence.newTokens == 0 || work[0].rows.count > 1
+    promptRows = work[0].sequence.isDecoding ? 0 : promptRows + work[0].rows.count
     let start = ContinuousClock.now
     let samples = try runner.run(work)
     let seconds = (ContinuousClock.now - start) / .seconds(1)
@@ -248,20 +248,31 @@ public final class Generator {
     }
   }
 
-  /// Pieces of prompts and answers in turn.
+  /// Prompts, `prefillRows` of their tokens at most, and answers in turn.
   private func nextWork() -> [ModelRunner.Work] {
-    if !wasPrompt, let work = promptWork() { return [work] }
+    if let piece = nextPiece, promptRows == 0 || promptRows + piece.rows.count <= settings.prefillRows,
+      let work = promptWork(piece)
+    {
+      return [work]
+    }
     let answers = answerWork()
-    return answers.isEmpty ? promptWork().map { [$0] } ?? [] : answers
+    return answers.isEmpty ? nextPiece.flatMap(promptWork).map { [$0] } ?? [] : answers
   }
 
-  private func promptWork() -> ModelRunner.Work? {
-    guard let sequence = running.first(where: { !$0.isDecoding }) else { return nil }
-    let end = min(sequence.computed + settings.prefillRows, sequence.tokens.count)
-    guard makeRoom(for: sequence, upTo: end) else { return nil }
-    totals.promptTokens += end - sequence.computed
+  /// Of the first prompt that is not computed yet. What it is does not depend on other requests, whose results would else depend
+  /// on each other.
+  private var nextPiece: (sequence: TokenSequence, rows: Range<Int>)? {
+    running.first { !$0.isDecoding }.map {
+      ($0, $0.computed..<min($0.computed + settings.prefillRows, $0.tokens.count))
+    }
+  }
+
+  private func promptWork(_ piece: (sequence: TokenSequence, rows: Range<Int>)) -> ModelRunner.Work? {
+    let (sequence, rows) = piece
+    guard makeRoom(for: sequence, upTo: rows.upperBound) else { return nil }
+    totals.promptTokens += rows.count
     return ModelRunner.Work(
-      sequence: sequence, rows: sequence.computed..<end, isSampled: end == sequence.tokens.count)
+      sequence: sequence, rows: rows, isSampled: rows.upperBound == sequence.tokens.count)
   }
 
   private func answerWork() -> [ModelRunner.Work] {

@@ -148,8 +148,10 @@ struct nf4_tile {
 };
 
 template <bool TWICE, int NT> struct nf4_rows {
-  // Of a warp. With many rows of x a group takes longer than the next is on its way, and x wants the room.
-  static constexpr int SLOTS = NT == 1 ? 2 : 1;
+  // Of a warp. With two eights of rows of x a group takes longer than the next is on its way, and x wants the
+  // room; with more of them x has none.
+  static constexpr int SLOTS = NT == 2 ? 1 : 2;
+  // Whether there are registers for a whole group, its next block's values and x.
   static constexpr bool AHEAD = NT <= 2;
 
   const few_rows &f;
@@ -272,48 +274,73 @@ template <bool TWICE, int NT> struct nf4_rows {
       decode_nf4(words[half], s, table[half], a[half], a[2 + half]);
   }
 
-  // totals += COUNT blocks of a group. While one is multiplied, the next is decoded and its x comes, where
-  // there are registers for both. `b`: x of the first block, then of the one after the last if there is
-  // `more`.
+  // Block d of a group out of its slot, and its scales from those that the lanes have.
+  DEVICE_MEMBER void take(uint32_t slot, int d, const float (&mine)[2], uint32_t (&words)[2][2],
+                          float (&scales)[2]) const {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      load_shared_8((slot + read_at ^ d * 32) + half * 1024, words[half]);
+      scales[half] = __shfl_sync(0xffffffffu, mine[d % 2], d / 2 * 16 + half * 8 + g);
+    }
+  }
+
+  // totals[n] += a block, decoded, times x.
+  DEVICE_MEMBER void add(int n, const float (&scales)[2], const float (&sums)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      totals[n][i] = fmaf(scales[i / 2], sums[i], totals[n][i]);
+  }
+
+  // totals += COUNT blocks of a group. While one is multiplied, the next is decoded and its x comes. `b`: x
+  // of the first block, then of the one after the last if there is `more`.
   template <int COUNT>
   DEVICE_MEMBER void multiply(const uint32_t (&words)[4][2][2], const float (&scales)[4][2], bool more,
                               uint32_t (&b)[NT][8]) {
     uint32_t a[2][4][4];
 #pragma unroll
-    for (int d = 0; d < COUNT; d++) {
-      if (!AHEAD || d == 0) {
+    for (int s = 0; s < 4; s++)
+      decode(words[0], s, a[0][s]);
 #pragma unroll
-        for (int s = 0; s < 4; s++)
-          decode(words[d], s, a[d % 2][s]);
-      }
+    for (int d = 0; d < COUNT; d++) {
       uint32_t next[NT][8];
-      if (AHEAD && (d + 1 < COUNT || more)) {
+      if (d + 1 < COUNT || more) {
 #pragma unroll
         for (int n = 0; n < NT; n++)
           load_x(n, d + 1, next[n]);
       }
 #pragma unroll
       for (int n = 0; n < NT; n++) {
-        if (!AHEAD)
-          load_x(n, d, b[n]);
         float sums[4] = {};
 #pragma unroll
         for (int s = 0; s < 4; s++) {
           mma(sums, a[d % 2][s], b[n][2 * s], b[n][2 * s + 1]);
-          if (AHEAD && n == NT - 1 && d + 1 < COUNT)
+          if (n == NT - 1 && d + 1 < COUNT)
             decode(words[d + 1], s, a[(d + 1) % 2][s]);
         }
+        add(n, scales[d], sums);
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-          totals[n][i] = fmaf(scales[d][i / 2], sums[i], totals[n][i]);
+        for (int i = 0; i < 8; i++)
+          b[n][i] = next[n][i];
       }
-      if (AHEAD) {
+    }
+  }
+
+  // totals += block d of a group: while a row of x is multiplied, the next comes.
+  DEVICE_MEMBER void multiply_one(const uint32_t (&words)[2][2], const float (&scales)[2], int d) {
+    uint32_t a[4][4], b[2][8];
+    load_x(0, d, b[0]);
 #pragma unroll
-        for (int n = 0; n < NT; n++)
+    for (int s = 0; s < 4; s++)
+      decode(words, s, a[s]);
 #pragma unroll
-          for (int i = 0; i < 8; i++)
-            b[n][i] = next[n][i];
-      }
+    for (int n = 0; n < NT; n++) {
+      if (n + 1 < NT)
+        load_x(n + 1, d, b[(n + 1) % 2]);
+      float sums[4] = {};
+#pragma unroll
+      for (int s = 0; s < 4; s++)
+        mma(sums, a[s], b[n % 2][2 * s], b[n % 2][2 * s + 1]);
+      add(n, scales, sums);
     }
   }
 
@@ -334,32 +361,38 @@ template <bool TWICE, int NT> struct nf4_rows {
     for (; count > 0; count -= 4) {
       asm volatile("cp.async.wait_group %0;" ::"n"(SLOTS - 1) : "memory");
       __syncwarp();
-      uint32_t words[4][2][2];
-      float scales[4][2];
-#pragma unroll
-      for (int d = 0; d < 4; d++)
-#pragma unroll
-        for (int half = 0; half < 2; half++)
-          load_shared_8((now + read_at ^ d * 32) + half * 1024, words[d][half]);
       const float mine[2] = {coming.of(map, 0), coming.of(map, 1)};
-#pragma unroll
-      for (int d = 0; d < 4; d++)
-#pragma unroll
-        for (int half = 0; half < 2; half++)
-          scales[d][half] = __shfl_sync(0xffffffffu, mine[d % 2], d / 2 * 16 + half * 8 + g);
       coming.load(count - 4 - scale_block);
-      __syncwarp(); // the slot is free
-      fetch(now, count - 4 * SLOTS);
+      if constexpr (AHEAD) {
+        uint32_t words[4][2][2];
+        float scales[4][2];
+#pragma unroll
+        for (int d = 0; d < 4; d++)
+          take(now, d, mine, words[d], scales[d]);
+        __syncwarp(); // the slot is free
+        fetch(now, count - 4 * SLOTS);
+        if (count >= 4)
+          multiply<4>(words, scales, count > 4, b);
+        else if (count == 3)
+          multiply<3>(words, scales, false, b);
+        else if (count == 2)
+          multiply<2>(words, scales, false, b);
+        else
+          multiply<1>(words, scales, false, b);
+      } else {
+#pragma unroll
+        for (int d = 0; d < 4; d++) {
+          uint32_t words[2][2];
+          float scales[2];
+          take(now, d, mine, words, scales);
+          if (d < count)
+            multiply_one(words, scales, d);
+        }
+        __syncwarp();
+        fetch(now, count - 4 * SLOTS);
+      }
       const uint32_t freed = now;
       now = next, next = freed;
-      if (count >= 4)
-        multiply<4>(words, scales, count > 4, b);
-      else if (count == 3)
-        multiply<3>(words, scales, false, b);
-      else if (count == 2)
-        multiply<2>(words, scales, false, b);
-      else
-        multiply<1>(words, scales, false, b);
 #pragma unroll
       for (int n = 0; n < NT; n++)
         x[n] += 256;

@@ -148,7 +148,7 @@ private struct FewRowsLaunch {
 
     let eights = layer.x.rows <= 8 ? 1 : layer.x.rows <= 16 ? 2 : 4
     rows = 8 * eights
-    let slots = (eights == 1 ? 2 : 1) * warps
+    let slots = (eights == 2 ? 1 : 2) * warps
     let pitch = weight.columns * DType.bf16.size + 16
     let beforeTable = (table - reserved - maps - min(slots, before) * slot) / pitch
     let used = tablesEnd + max(0, slots - before) * slot
