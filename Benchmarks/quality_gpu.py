@@ -18,11 +18,11 @@ OFFLOADED = {"gradient_checkpointing": "full", "activation_offloading": "true"}
 # Row: model, its other settings, its options and the steps.
 ROWS = {
     "7b": ("qwen2-7b", {"load_in_4bit": "true", "max_seq_length": 4096}, {
-        "8230 MB": {"memory_budget": "8230MB"}, "least memory": OFFLOADED, "fp8": {"compute": "fp8"}}, 100),
+        "8230 MB": {"memory_budget": "8230MB"}, "fp8": {"compute": "fp8"}}, 100),
     "7b-512": ("qwen2-7b", {"load_in_4bit": "true", "max_seq_length": 512, "per_device_train_batch_size": 2}, {
-        "6122 MB": {"memory_budget": "6122MB"}, "fp8": {"compute": "fp8"},
+        "6122 MB": {"memory_budget": "6122MB"}, "least memory": OFFLOADED, "fp8": {"compute": "fp8"},
         "fp8, 6122 MB": {"compute": "fp8", "memory_budget": "6122MB"}}, 100),
-    "7b-32k": ("qwen2-7b", {"load_in_4bit": "true", "max_seq_length": 32768}, {"15472 MB": {"memory_budget": "15472MB"}}, 5),
+    "7b-32k": ("qwen2-7b", {"load_in_4bit": "true", "max_seq_length": 32768}, {"15472 MB": {"memory_budget": "15472MB"}}, 3),
     "0.5b": ("qwen2.5-0.5b", {"load_in_4bit": "true", "max_seq_length": 512, "per_device_train_batch_size": 4}, {
         "least memory": OFFLOADED, "fp8": {"compute": "fp8"}}, 100),
     "1.5b": ("qwen2.5-1.5b", {"max_seq_length": 2048}, {
