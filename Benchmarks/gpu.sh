@@ -2,7 +2,7 @@
 # Swiftlet beside Unsloth on this machine's GPU, in one run: random-weight models of known shapes, LoRA r=16 on all linear layers,
 # 8-bit AdamW, random tokens. Prints a JSON line each and appends them to Benchmarks/results (or to $RESULTS).
 #
-#   Benchmarks/gpu.sh SWIFTLET TOKENIZER_DIR [ROW...]     rows: 7b 7b-512 7b-32k 0.5b 1.5b; default: all
+#   Benchmarks/gpu.sh SWIFTLET TOKENIZER_DIR [ROW...]     rows: 7b 7b-512 7b-32k 0.5b 1.5b generate; default: all
 #
 # Python needs torch and transformers to make the models; for the peer also unsloth, trl, peft, bitsandbytes, datasets. Models are kept
 # in $MODELS (default: /tmp/swiftlet-bench). The peer takes minutes a row: $PEERS names the rows that it is measured for (default: all).
@@ -12,10 +12,10 @@ swiftlet="$1"
 tokenizer="$2"
 shift 2
 rows=("${@:-7b}")
-[ $# -gt 0 ] || rows=(7b 7b-512 7b-32k 0.5b 1.5b)
+[ $# -gt 0 ] || rows=(7b 7b-512 7b-32k 0.5b 1.5b generate)
 python="${PYTHON:-python3}"
 models="${MODELS:-/tmp/swiftlet-bench}"
-peers="${PEERS-7b 7b-512 7b-32k 0.5b 1.5b}"
+peers="${PEERS-7b 7b-512 7b-32k 0.5b 1.5b generate}"
 results="${RESULTS:-$here/results/gpu-$(date +%Y-%m-%d).jsonl}"
 mkdir -p "$models" "$(dirname "$results")"
 machine="$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1)"
@@ -28,24 +28,34 @@ model() { # shape
   [ -d "$models/$1" ] || "$python" "$here/random_model.py" "$1" "$models/$1" "$tokenizer" >&2
   echo "$models/$1"
 }
+bench() { # row, "train" or "generate", model, arguments
+  local row="$1" what="$2" path="$3"
+  shift 3
+  local line
+  line="$("$swiftlet" bench "$what" --device cuda --model "$path" "$@" 2>/dev/null | tail -n 1)"
+  record "$row" "swiftlet bench $what $*" "$line"
+}
 ours() { # row, model, arguments
   local row="$1" path="$2"
   shift 2
-  local line
-  line="$("$swiftlet" bench train --device cuda --optim adamw_8bit --model "$path" "$@" 2>/dev/null | tail -n 1)"
-  record "$row" "swiftlet bench train $*" "$line"
+  bench "$row" train "$path" --optim adamw_8bit "$@"
 }
-peer() { # row, model, arguments
-  local row="$1" path="$2"
-  shift 2
+python_peer() { # row, script, model, arguments
+  local row="$1" script="$2" path="$3"
+  shift 3
   [[ " $peers " == *" $row "* ]] || return 0
   if ! "$python" -c 'import unsloth' >/dev/null 2>&1; then
     echo "The peer was NOT measured for $row: $python cannot import unsloth (see the head of this script)." >&2
     return
   fi
   local line
-  line="$("$python" "$here/peer_gpu.py" --impl unsloth --model "$path" "$@" 2>/dev/null | sed -n 's/^RESULT //p' | tail -n 1)"
-  if [ -n "$line" ]; then record "$row" "Benchmarks/peer_gpu.py --impl unsloth $*" "$line"; fi
+  line="$("$python" "$here/$script" --model "$path" "$@" 2>/dev/null | sed -n 's/^RESULT //p' | tail -n 1)"
+  if [ -n "$line" ]; then record "$row" "Benchmarks/$script $*" "$line"; fi
+}
+peer() { # row, model, arguments
+  local row="$1" path="$2"
+  shift 2
+  python_peer "$row" peer_gpu.py "$path" --impl unsloth "$@"
 }
 
 qlora=(--weights nf4)
@@ -91,6 +101,12 @@ for row in "${rows[@]}"; do
       ours "$row" "$path" "${lora[@]}" --batch-size 4
       ours "$row, fp8" "$path" "${lora[@]}" --batch-size 4 --dtype fp8
       ours "$row, 4318 MB" "$path" "${lora[@]}" --batch-size 1 --gradient-accumulation 4 --memory-budget 4318
+      ;;
+    generate)
+      path="$(model qwen2-7b)"
+      python_peer "$row" peer_generate.py "$path" --bs 1 16
+      bench "$row" generate "$path" "${qlora[@]}" --batch-sizes 1 16
+      bench "$row" generate "$path" "${qlora[@]}" --batch-sizes 64 --mixed 64
       ;;
     *)
       echo "unknown row $row" >&2
