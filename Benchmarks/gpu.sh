@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Swiftlet beside Unsloth on this machine's GPU, in one run: random-weight models of known shapes, LoRA r=16 on all linear layers,
-# 8-bit AdamW, random tokens. Prints a JSON line each and appends them to Benchmarks/results (or to $RESULTS).
+# 8-bit AdamW, random tokens; generation with such an adapter loaded. Prints a JSON line each and appends them to Benchmarks/results (or to $RESULTS).
 #
 #   Benchmarks/gpu.sh SWIFTLET TOKENIZER_DIR [ROW...]     rows: 7b 7b-512 7b-32k 0.5b 1.5b generate; default: all
 #
@@ -49,8 +49,12 @@ python_peer() { # row, script, model, arguments
     return
   fi
   local line
-  line="$("$python" "$here/$script" --model "$path" "$@" 2>/dev/null | sed -n 's/^RESULT //p' | tail -n 1)"
-  if [ -n "$line" ]; then record "$row" "Benchmarks/$script $*" "$line"; fi
+  line="$({ "$python" "$here/$script" --model "$path" "$@" 2>/dev/null || true; } | sed -n 's/^RESULT //p' | tail -n 1)"
+  if [ -n "$line" ]; then
+    record "$row" "Benchmarks/$script $*" "$line"
+  else
+    echo "The peer gave no figure for $row: run $script by hand to see why." >&2
+  fi
 }
 peer() { # row, model, arguments
   local row="$1" path="$2"

@@ -189,7 +189,7 @@ public final class Generator {
     admit()
     let work = nextWork()
     guard !work.isEmpty else { return }
-    promptRows = work[0].sequence.isDecoding ? 0 : promptRows + work[0].rows.count
+    promptRows = work[0].sequence.isDecoding ? 0 : promptRows + cost(of: work[0].rows)
     let start = ContinuousClock.now
     let samples = try runner.run(work)
     let seconds = (ContinuousClock.now - start) / .seconds(1)
@@ -250,7 +250,7 @@ public final class Generator {
 
   /// Prompts, `prefillRows` of their tokens at most, and answers in turn.
   private func nextWork() -> [ModelRunner.Work] {
-    if let piece = nextPiece, promptRows == 0 || promptRows + piece.rows.count <= settings.prefillRows,
+    if let piece = nextPiece, promptRows == 0 || promptRows + cost(of: piece.rows) <= settings.prefillRows,
       let work = promptWork(piece)
     {
       return [work]
@@ -258,6 +258,9 @@ public final class Generator {
     let answers = answerWork()
     return answers.isEmpty ? nextPiece.flatMap(promptWork).map { [$0] } ?? [] : answers
   }
+
+  /// A short piece reads all weights, too, and takes as long as one of some rows.
+  private func cost(of rows: Range<Int>) -> Int { max(rows.count, 128) }
 
   /// Of the first prompt that is not computed yet. What it is does not depend on other requests, whose results would else depend
   /// on each other.

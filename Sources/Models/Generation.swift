@@ -131,6 +131,8 @@ extension Linear {
         activation, gate: y.columns(columns[0]), up: y.columns(columns[1]), into: into)
     }
     if let down, let h = input.side {
+      // A kernel for other formats would let the next begin before x has come (few_rows_nf4.cu).
+      precondition(down.weight.format == .f32, "adapters are float32")
       s.fewRows(
         input.main, LinearExpansion([LinearExpansion.Part(weight: down.weight, up: nil)], down: nil),
         selecting: selection(adapters), into: h)

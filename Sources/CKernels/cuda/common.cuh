@@ -25,7 +25,8 @@ typedef unsigned long long uint64_t;
 // A kernel that was launched as overlapping may begin while the last one is ending (programmatic dependent
 // launch). Both are nothing elsewhere.
 
-// Returns when all kernels before have ended. Nothing that they write may be touched earlier.
+// Returns when all kernels before have ended. Nothing that they write may be touched earlier, but what the
+// last had to wait for itself before it let this one begin.
 DEVICE void wait_for_predecessors() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");

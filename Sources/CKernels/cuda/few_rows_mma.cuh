@@ -4,8 +4,7 @@
 // A warp multiplies 16 or 32 rows of the weight by all rows of x, which are the columns of its products
 // (mma.m16n8k16). The weight's columns come in blocks of 64, a group of WIDTH blocks at a time. Lane (g, t) =
 // (lane / 4, lane % 4) holds the 16 elements from 16 t on of a block of rows g and g + 8: any order within a
-// block serves, as long as both operands have the same, and so each lane reads what lies together. Its scale
-// applies to a block's sums at once.
+// block serves, as long as both operands have the same, and so each lane reads what lies together.
 //
 // The warps of a block take the groups of the same rows in turn; their sums are added up in shared memory,
 // in order. With few rows, several blocks have a range of the groups each, and the last that arrives adds up

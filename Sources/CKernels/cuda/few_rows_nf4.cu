@@ -122,7 +122,9 @@ template <> struct block_scales<true> {
     block += 4;
   }
   DEVICE_MEMBER float of(uint32_t map, int i) const {
-    return __fadd_rn(__fmul_rn(__uint_as_float(load_shared(map + code[i] * 4)), nested[i]), offset);
+    float value; // not before the copy of the map has come
+    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(map + code[i] * 4) : "memory");
+    return __fadd_rn(__fmul_rn(value, nested[i]), offset);
   }
 };
 

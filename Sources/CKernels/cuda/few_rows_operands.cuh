@@ -42,6 +42,11 @@ DEVICE void write_element(const matrix &m, int64_t r, int64_t c, float value) {
     row<bf16>(m, r)[c] = to_bf16(value);
 }
 
+// Of h, past the L1 cache: that may have what h's last sector was while x, beside it, was read
+// (few_rows_nf4.cu).
+DEVICE float read_once(const float *at) { return __ldcg(at); }
+DEVICE float read_once(const bf16 *at) { return to_float(bf16{__ldcg(&at->bits)}); }
+
 // y of row `r` of x and row `j` of the part's weight, from their product.
 template <typename T>
 DEVICE float finish_linear(const few_rows &f, const few_rows_part &part, int r, int64_t j, float value) {
@@ -55,11 +60,11 @@ DEVICE float finish_linear(const few_rows &f, const few_rows_part &part, int r, 
         const auto b = *(const vec<float, 4> *)(up + k);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-          sum = fmaf(to_float(h[k + i]), b.at[i], sum);
+          sum = fmaf(read_once(h + k + i), b.at[i], sum);
       }
     } else {
       for (int k = 0; k < part.rank; k++)
-        sum = fmaf(to_float(h[k]), up[k], sum);
+        sum = fmaf(read_once(h + k), up[k], sum);
     }
     value = fmaf(part.scale, sum, value);
   }

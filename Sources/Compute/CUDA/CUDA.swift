@@ -184,8 +184,8 @@ public final class CUDA: Backend {
   /// - Parameters:
   ///   - threads: of a block.
   ///   - shared: bytes of dynamic shared memory.
-  ///   - overlapping: the kernel calls `wait_for_predecessors` before it touches what other kernels write, and may
-  ///     begin while the last is ending.
+  ///   - overlapping: the kernel calls `wait_for_predecessors` before it touches what the last kernel writes, and may
+  ///     begin while that is ending.
   ///   - arguments: as the kernel declares them: same sizes, same order.
   func launch<each Argument: BitwiseCopyable>(
     _ source: KernelSource, _ name: String, grid: Grid, threads: Int, shared: Int = 0,

@@ -10,7 +10,7 @@
 public struct FewRows {
   /// (T, in)
   public let x: Tensor
-  /// (T, R): x through the adapters' first halves.
+  /// (T, R): x through the adapters' first halves, made from x by the `fewRows` before, or earlier.
   public let h: Tensor?
   public let layer: LinearExpansion
   /// (1, out of the part), f32: one entry a part.
