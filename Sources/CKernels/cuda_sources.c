@@ -21,6 +21,9 @@ static const char few_rows_formats[] = {
 static const char few_rows_mma[] = {
 #embed "cuda/few_rows_mma.cuh"
 , 0};
+static const char few_rows_table[] = {
+#embed "cuda/few_rows_table.cuh"
+, 0};
 static const char paged_query[] = {
 #embed "cuda/paged_query.cuh"
 , 0};
@@ -101,6 +104,7 @@ static const struct {
     {"few_rows_operands", few_rows_operands},
     {"few_rows_formats", few_rows_formats},
     {"few_rows_mma", few_rows_mma},
+    {"few_rows_table", few_rows_table},
     {"paged_query", paged_query},
     {"philox", philox},
     {"tensor_cores", tensor_cores},

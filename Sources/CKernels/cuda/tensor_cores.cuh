@@ -35,6 +35,11 @@ template <bool TRANSPOSED = false> DEVICE void load_matrices(uint32_t address, u
 
 // MARK: Asynchronous copies to shared memory
 
+// 16 bytes.
+DEVICE void copy_16(uint32_t shared, const void *at) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared), "l"(at) : "memory");
+}
+
 // 16 bytes; zeros, and nothing is read, where there is nothing.
 DEVICE void copy_16_or_zeros(uint32_t shared, const void *at, bool is_there) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(at),

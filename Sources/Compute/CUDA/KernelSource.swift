@@ -42,6 +42,7 @@ enum KernelHeader: String, CaseIterable {
   case fewRowsFormats = "few_rows_formats"
   case fewRowsMMA = "few_rows_mma"
   case fewRowsOperands = "few_rows_operands"
+  case fewRowsTable = "few_rows_table"
   case pagedQuery = "paged_query"
   case philox
   case tensorCores = "tensor_cores"
