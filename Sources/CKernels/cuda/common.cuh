@@ -62,6 +62,17 @@ DEVICE bf16 to_bf16(float value) {
 #endif
 }
 
+// Two side by side, the first in the low half.
+DEVICE uint32_t pack_bf16(float low, float high) {
+#if __CUDA_ARCH__ >= 800
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return to_bf16(low).bits | (uint32_t)to_bf16(high).bits << 16;
+#endif
+}
+
 template <typename T> DEVICE T from_float(float value);
 template <> __device__ __forceinline__ float from_float<float>(float value) { return value; }
 template <> __device__ __forceinline__ bf16 from_float<bf16>(float value) { return to_bf16(value); }

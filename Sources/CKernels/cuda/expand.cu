@@ -42,16 +42,6 @@ DEVICE int find_part(const stack &s, uint32_t most, uint32_t &block) {
 
 // MARK: Stores of eight neighbours; `to` is a multiple of 16 bytes.
 
-DEVICE uint32_t pack_bf16(float low, float high) {
-#if __CUDA_ARCH__ >= 800
-  uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-#else
-  return to_bf16(low).bits | (uint32_t)to_bf16(high).bits << 16;
-#endif
-}
-
 DEVICE void store8(bf16 *to, const float v[8]) {
   *(uint4 *)to =
       uint4{pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])};

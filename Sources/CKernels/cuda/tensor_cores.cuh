@@ -12,12 +12,6 @@ DEVICE void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-DEVICE uint32_t pack_bf16(float low, float high) {
-  uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-}
-
 // Four matrices of 8 x 8 from shared memory: lane 8 i + r has the address of row r of the i-th, and gets
 // elements 2 t and 2 t + 1 of its row g, or if they are transposed of its column g.
 template <bool TRANSPOSED = false> DEVICE void load_matrices(uint32_t address, uint32_t (&words)[4]) {

@@ -70,23 +70,6 @@ extension Tensor {
 
 // MARK: Operands
 
-/// A C array of four.
-private struct Four<Element: BitwiseCopyable>: BitwiseCopyable {
-  private var elements: (Element, Element, Element, Element)
-
-  init(_ value: Element) { elements = (value, value, value, value) }
-
-  mutating func set(_ index: Int, _ value: Element) {
-    switch index {
-    case 0: elements.0 = value
-    case 1: elements.1 = value
-    case 2: elements.2 = value
-    case 3: elements.3 = value
-    default: preconditionFailure("at most four layers are merged")
-    }
-  }
-}
-
 /// The struct stack of expand.cu.
 private struct Stack: BitwiseCopyable {
   var weights = Four(sw_weight())

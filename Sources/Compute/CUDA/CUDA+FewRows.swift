@@ -193,7 +193,7 @@ private struct FewRowsOperands: BitwiseCopyable {
     var first: Int32 = 0
   }
 
-  var part: (Part, Part, Part, Part) = (Part(), Part(), Part(), Part())
+  var part = Four(Part())
   var x: sw_matrix
   var h = sw_matrix()
   var addend = sw_matrix()
@@ -237,18 +237,8 @@ private struct FewRowsOperands: BitwiseCopyable {
         operand.column = Int32(up.columns.lowerBound)
         operand.rank = Int32(up.columns.count)
       }
-      set(operand, index)
+      self.part.set(index, operand)
       first += part.weight.rows
-    }
-  }
-
-  private mutating func set(_ operand: Part, _ index: Int) {
-    switch index {
-    case 0: part.0 = operand
-    case 1: part.1 = operand
-    case 2: part.2 = operand
-    case 3: part.3 = operand
-    default: preconditionFailure("at most four layers share an input")
     }
   }
 
