@@ -99,16 +99,28 @@ private struct GenerationBench {
     return ((ContinuousClock.now - start) / .seconds(1), tokens)
   }
 
-  /// Seconds to the first token, for one request alone, and tokens a second after it, for `size` at once.
+  /// Seconds to the first token, for one request alone, and tokens a second while `size` are answered at once.
   func time(_ size: Int, prompt: Int, new: Int) throws -> (first: Double, rate: Double) {
     func requests(_ new: Int) -> [GenerationRequest] {
       (0..<size).map { _ in request(prompt: prompt, new: new) }
     }
     _ = try run(requests(8))
     let firsts = try (0..<3).map { _ in try run([request(prompt: prompt, new: 1)]).seconds }.sorted()
-    let prompts = try (0..<3).map { _ in try run(requests(1)).seconds }.sorted()
-    let whole = try (0..<2).map { _ in try run(requests(new)).seconds }.min() ?? 0
-    return (firsts[1], Double(size * (new - 1)) / (whole - prompts[1]))
+    let rates = try (0..<3).map { _ in try rate(requests(new)) }.sorted()
+    return (firsts[1], rates[1])
+  }
+
+  /// Tokens a second from when every answer has begun until the first ends.
+  private func rate(_ requests: [GenerationRequest]) throws -> Double {
+    let answers = try requests.map { try generator.generate($0) }
+    for answer in answers { _ = try answer.next() }
+    let (start, before) = (ContinuousClock.now, generator.totals.newTokens)
+    // Letting go of an answer would cancel it.
+    try withExtendedLifetime(answers) { while try answers[0].next() != nil {} }
+    let seconds = (ContinuousClock.now - start) / .seconds(1)
+    let rate = Double(generator.totals.newTokens - before) / seconds
+    for answer in answers { while try answer.next() != nil {} }
+    return rate
   }
 
   /// Milliseconds and calls of each operation in a decoding step.

@@ -1,4 +1,4 @@
-// Layers for few rows (FewRows.swift) in NF4, on tensor cores: bfloat16 rows of x, at most 32, with weights
+// Layers for few rows (FewRows.swift) in NF4, on tensor cores: bfloat16 rows of x, at most 16, with weights
 // that are read once.
 //
 // A warp multiplies 16 rows of the weight, with an activation 8 of the gate's and the same 8 of up's, by all
@@ -22,25 +22,16 @@ struct nf4_tile {
 
   // Finds the thread block's tile `local`, of 1 << shift rows; whether there is one.
   DEVICE_MEMBER bool find(const few_rows &f, int shift, uint32_t local) {
-    uint32_t block = blockIdx.x;
-    for (part = 0;; part++) {
-      const uint32_t tiles = (uint32_t)(f.part[part].w.rows + (1 << shift) - 1) >> shift;
-      const uint32_t share = (tiles + f.tiles - 1) / f.tiles;
-      if (block < share) {
-        row = (block * f.tiles + local) << shift;
-        return local < f.tiles && block * f.tiles + local < tiles;
-      }
-      block -= share;
-    }
+    for (part = 0; part + 1 < f.parts && blockIdx.x >= f.part[part + 1].first_block;)
+      part++;
+    row = ((blockIdx.x - f.part[part].first_block) * f.tiles + local) << shift;
+    return row < f.part[part].w.rows;
   }
 };
 
 template <bool TWICE, int NT> struct nf4_rows {
-  // Of a warp. With two eights of rows of x a group takes longer than the next is on its way, and x wants the
-  // room; with more of them x has none.
-  static constexpr int SLOTS = NT == 2 ? 1 : 2;
-  // Whether there are registers for a whole group, its next block's values and x.
-  static constexpr bool AHEAD = NT <= 2;
+  // Of a warp. With more rows of x a group takes longer than the next is on its way, and x wants the room.
+  static constexpr int SLOTS = NT == 1 ? 2 : 1;
 
   const few_rows &f;
   uint8_t *const shared;
@@ -172,13 +163,6 @@ template <bool TWICE, int NT> struct nf4_rows {
     }
   }
 
-  // totals[n] += a block, decoded, times x.
-  DEVICE_MEMBER void add(int n, const float (&scales)[2], const float (&sums)[4]) {
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-      totals[n][i] = fmaf(scales[i / 2], sums[i], totals[n][i]);
-  }
-
   // totals += COUNT blocks of a group. While one is multiplied, the next is decoded and its x comes. `b`: x
   // of the first block, then of the one after the last if there is `more`.
   template <int COUNT>
@@ -190,14 +174,11 @@ template <bool TWICE, int NT> struct nf4_rows {
       decode(words[0], s, a[0][s]);
 #pragma unroll
     for (int d = 0; d < COUNT; d++) {
-      uint32_t next[NT][8];
-      if (d + 1 < COUNT || more) {
-#pragma unroll
-        for (int n = 0; n < NT; n++)
-          load_x(n, d + 1, next[n]);
-      }
 #pragma unroll
       for (int n = 0; n < NT; n++) {
+        uint32_t next[8];
+        if (d + 1 < COUNT || more)
+          load_x(n, d + 1, next);
         float sums[4] = {};
 #pragma unroll
         for (int s = 0; s < 4; s++) {
@@ -205,30 +186,13 @@ template <bool TWICE, int NT> struct nf4_rows {
           if (n == NT - 1 && d + 1 < COUNT)
             decode(words[d + 1], s, a[(d + 1) % 2][s]);
         }
-        add(n, scales[d], sums);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+          totals[n][i] = fmaf(scales[d][i / 2], sums[i], totals[n][i]);
 #pragma unroll
         for (int i = 0; i < 8; i++)
-          b[n][i] = next[n][i];
+          b[n][i] = next[i];
       }
-    }
-  }
-
-  // totals += block d of a group: while a row of x is multiplied, the next comes.
-  DEVICE_MEMBER void multiply_one(const uint32_t (&words)[2][2], const float (&scales)[2], int d) {
-    uint32_t a[4][4], b[2][8];
-    load_x(0, d, b[0]);
-#pragma unroll
-    for (int s = 0; s < 4; s++)
-      decode(words, s, a[s]);
-#pragma unroll
-    for (int n = 0; n < NT; n++) {
-      if (n + 1 < NT)
-        load_x(n + 1, d, b[(n + 1) % 2]);
-      float sums[4] = {};
-#pragma unroll
-      for (int s = 0; s < 4; s++)
-        mma(sums, a[s], b[n % 2][2 * s], b[n % 2][2 * s + 1]);
-      add(n, scales, sums);
     }
   }
 
@@ -240,45 +204,30 @@ template <bool TWICE, int NT> struct nf4_rows {
       for (int i = 0; i < 4; i++)
         totals[n][i] = 0;
     uint32_t b[NT][8];
-    if (AHEAD) {
 #pragma unroll
-      for (int n = 0; n < NT; n++)
-        load_x(n, 0, b[n]);
-    }
+    for (int n = 0; n < NT; n++)
+      load_x(n, 0, b[n]);
     uint32_t now = slot(0, warp), next = slot(SLOTS - 1, warp);
     for (; count > 0; count -= 4) {
       wait_for_copies<SLOTS - 1>();
       __syncwarp();
       const float mine[2] = {coming.of(map, 0), coming.of(map, 1)};
       coming.load(count - 4 - scale_block);
-      if constexpr (AHEAD) {
-        uint32_t words[4][2][2];
-        float scales[4][2];
+      uint32_t words[4][2][2];
+      float scales[4][2];
 #pragma unroll
-        for (int d = 0; d < 4; d++)
-          take(now, d, mine, words[d], scales[d]);
-        __syncwarp(); // the slot is free
-        fetch(now, count - 4 * SLOTS);
-        if (count >= 4)
-          multiply<4>(words, scales, count > 4, b);
-        else if (count == 3)
-          multiply<3>(words, scales, false, b);
-        else if (count == 2)
-          multiply<2>(words, scales, false, b);
-        else
-          multiply<1>(words, scales, false, b);
-      } else {
-#pragma unroll
-        for (int d = 0; d < 4; d++) {
-          uint32_t words[2][2];
-          float scales[2];
-          take(now, d, mine, words, scales);
-          if (d < count)
-            multiply_one(words, scales, d);
-        }
-        __syncwarp();
-        fetch(now, count - 4 * SLOTS);
-      }
+      for (int d = 0; d < 4; d++)
+        take(now, d, mine, words[d], scales[d]);
+      __syncwarp(); // the slot is free
+      fetch(now, count - 4 * SLOTS);
+      if (count >= 4)
+        multiply<4>(words, scales, count > 4, b);
+      else if (count == 3)
+        multiply<3>(words, scales, false, b);
+      else if (count == 2)
+        multiply<2>(words, scales, false, b);
+      else
+        multiply<1>(words, scales, false, b);
       const uint32_t freed = now;
       now = next, next = freed;
 #pragma unroll
@@ -348,20 +297,20 @@ template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
   // successor begin only when x has come.
   let_successor_begin();
   const float codes[2] = {first.code[m.lane % 16], gated ? second.code[m.lane % 16] : 0};
-  copy_map(m.start, first);
-  if (gated)
-    copy_map(m.start + 1024, second);
-  if (f.h.data && m.copies_x())
-    m.copy_x();
   if (works) {
     m.aim(tile, low);
     m.coming.load(count - m.scale_block);
 #pragma unroll
     for (int i = 0; i < m.SLOTS; i++)
       m.fetch(m.slot(i, m.warp), count - 4 * i);
-    if (split == 0)
-      m.prefetch_ups(tile);
   }
+  copy_map(m.start, first);
+  if (gated)
+    copy_map(m.start + 1024, second);
+  if (f.h.data && m.copies_x())
+    m.copy_x();
+  if (works && split == 0)
+    m.prefetch_ups(tile);
   fill_table(shared + (TABLE_BYTES - m.start), codes[0]);
   if (gated)
     fill_table(shared + (TABLE_BYTES + SECOND_TABLE - m.start), codes[1]);
@@ -396,9 +345,7 @@ template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
   }
 NF4_ROWS(nf4, false, 1)
 NF4_ROWS(nf4, false, 2)
-NF4_ROWS(nf4, false, 4)
 NF4_ROWS(nf4_twice, true, 1)
 NF4_ROWS(nf4_twice, true, 2)
-NF4_ROWS(nf4_twice, true, 4)
 
 #endif

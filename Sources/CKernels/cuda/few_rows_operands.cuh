@@ -13,6 +13,7 @@ struct few_rows_part {
   float scale;
   int32_t column, rank; // its columns of h
   int32_t first;        // its first column of out
+  int32_t first_block;  // of its thread blocks (NF4)
 };
 
 struct few_rows {
@@ -42,33 +43,44 @@ DEVICE void write_element(const matrix &m, int64_t r, int64_t c, float value) {
     row<bf16>(m, r)[c] = to_bf16(value);
 }
 
-// Of h, past the L1 cache: that may have what h's last sector was while x, beside it, was read
-// (few_rows_nf4.cu).
-DEVICE float read_once(const float *at) { return __ldcg(at); }
-DEVICE float read_once(const bf16 *at) { return to_float(bf16{__ldcg(&at->bits)}); }
+DEVICE float read_past_l1(const float *at) { return __ldcg(at); }
+DEVICE float read_past_l1(const bf16 *at) { return to_float(bf16{__ldcg(&at->bits)}); }
+
+// A column of h B^T of an adapter. h may begin within a sector of which the L1 cache has what it was while x,
+// beside it, was read (few_rows_nf4.cu).
+template <typename T>
+static __device__ __noinline__ float low_rank_of_any(const T *h, const float *up, int rank) {
+  float sum = 0;
+  for (int k = 0; k < rank; k++)
+    sum = fmaf(read_past_l1(h + k), up[k], sum);
+  return sum;
+}
+
+// The same by wide loads, where h begins with a sector.
+template <typename T> DEVICE float low_rank(const few_rows &f, const few_rows_part &part, int r, int64_t j) {
+  const T *all = row<T>(f.h, r), *h = all + part.column;
+  const float *up = part.up + j * part.rank;
+  if (part.rank % 8 != 0 || !is_aligned(all, 32) || !is_aligned(h, sizeof(vec<T, 8>)) || !is_aligned(up, 16))
+    return low_rank_of_any(h, up, part.rank);
+  float sum = 0;
+#pragma unroll 2
+  for (int k = 0; k < part.rank; k += 8) {
+    const auto a = *(const vec<T, 8> *)(h + k);
+    const auto low = *(const vec<float, 4> *)(up + k), high = *(const vec<float, 4> *)(up + k + 4);
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+      sum = fmaf(to_float(a.at[i]), i < 4 ? low.at[i] : high.at[i - 4], sum);
+  }
+  return sum;
+}
 
 // y of row `r` of x and row `j` of the part's weight, from their product.
 template <typename T>
 DEVICE float finish_linear(const few_rows &f, const few_rows_part &part, int r, int64_t j, float value) {
-  if (part.up) {
-    const T *h = row<T>(f.h, r) + part.column;
-    const float *up = part.up + j * part.rank;
-    float sum = 0;
-    if (part.rank % 4 == 0 && is_aligned(part.up, 16)) {
-#pragma unroll 4
-      for (int k = 0; k < part.rank; k += 4) {
-        const auto b = *(const vec<float, 4> *)(up + k);
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-          sum = fmaf(read_once(h + k + i), b.at[i], sum);
-      }
-    } else {
-      for (int k = 0; k < part.rank; k++)
-        sum = fmaf(read_once(h + k), up[k], sum);
-    }
-    value = fmaf(part.scale, sum, value);
-  }
-  return part.bias ? value + part.bias[j] : value;
+  const float bias = part.bias ? part.bias[j] : 0.0f;
+  if (part.up)
+    value = fmaf(part.scale, low_rank<T>(f, part, r, j), value);
+  return value + bias;
 }
 
 // See ../gated_activation.c for the formulas and their sources.
@@ -80,16 +92,14 @@ DEVICE float activate(activation_kind kind, float x) {
   return x / (1.0f + expf(-z));
 }
 
-// Writes the element of out that rows `r` of x and `j` of the part give.
+// Writes the element of out that rows `r` of x and `j` of the part give. What it reads is under way at once.
 template <typename T>
 DEVICE void finish(const few_rows &f, const few_rows_part &part, int r, int64_t j, float value) {
   const int64_t column = part.first + j;
+  const float addend = f.addend.data ? read_element(f.addend, r, column) : 0.0f;
+  const bool is_anothers = f.owners && f.owners[column] != f.adapters[r];
   value = finish_linear<T>(f, part, r, j, value);
-  if (f.owners && f.owners[column] != f.adapters[r])
-    value = 0;
-  if (f.addend.data)
-    value += read_element(f.addend, r, column);
-  write_element(f.out, r, column, value);
+  write_element(f.out, r, column, (is_anothers ? 0.0f : value) + addend);
 }
 
 // The same from the products of both parts, with an activation.

@@ -14,8 +14,9 @@ extension CUDA {
   public func workspaceBytes(_ layer: FewRows) -> Int { FewRowsLaunch(layer, device)?.partialBytes ?? 0 }
 
   public func run(_ layer: FewRows, workspace: Tensor?) {
-    let operands = FewRowsOperands(layer)
-    guard let plan = FewRowsLaunch(layer, device) else {
+    let plan = FewRowsLaunch(layer, device)
+    let operands = FewRowsOperands(layer, firstBlocks: plan?.firstBlocks ?? [])
+    guard let plan else {
       return launch(
         .fewRows, "few_rows_\(layer.x.dtype)", grid: Grid(x: (layer.out.columns + 7) / 8), threads: 256,
         operands)
@@ -61,6 +62,8 @@ private struct FewRowsLaunch {
   var partialBytes = 0
   /// Where x is copied to shared memory first: how many of its rows lie there before the table (NF4).
   var rowsBefore: Int?
+  /// In NF4 the parts' first thread blocks.
+  var firstBlocks: [Int] = []
   /// Whether it is a kernel for few rows of the weight, and how many rows of x its blocks take.
   var isShort = false
   var shortRows = 0
@@ -140,13 +143,17 @@ private struct FewRowsLaunch {
     let height = isGated ? 8 : 16
     let heights = (isGated ? [weight.rows] : layer.layer.parts.map(\.weight.rows))
       .map { ($0 + height - 1) / height }
-    func blocks(_ tiles: Int) -> Int { heights.reduce(0) { $0 + ($1 + tiles - 1) / tiles } }
-    tiles = (1...mostWarps).first { blocks($0) <= device.multiprocessors } ?? mostWarps
+    func blocks(_ heights: some Sequence<Int>, _ tiles: Int) -> Int {
+      heights.reduce(0) { $0 + ($1 + tiles - 1) / tiles }
+    }
+    let tiles = (1...mostWarps).first { blocks(heights, $0) <= device.multiprocessors } ?? mostWarps
+    self.tiles = tiles
     splits = min(mostWarps / tiles, (weight.columns + 255) / 256)
     warps = tiles * splits
-    self.blocks = blocks(tiles)
+    self.blocks = blocks(heights, tiles)
+    firstBlocks = layer.layer.parts.indices.map { blocks(heights.prefix($0), tiles) }
 
-    let eights = layer.x.rows <= 8 ? 1 : layer.x.rows <= 16 ? 2 : 4
+    let eights = layer.x.rows <= 8 ? 1 : 2
     rows = 8 * eights
     let slots = (eights == 2 ? 1 : 2) * warps
     let pitch = weight.columns * DType.bf16.size + 16
@@ -191,6 +198,7 @@ private struct FewRowsOperands: BitwiseCopyable {
     var column: Int32 = 0
     var rank: Int32 = 0
     var first: Int32 = 0
+    var firstBlock: Int32 = 0
   }
 
   var part = Four(Part())
@@ -209,7 +217,7 @@ private struct FewRowsOperands: BitwiseCopyable {
   var arrivals: UInt = 0
   var rowsBefore: Int = -1
 
-  init(_ layer: FewRows) {
+  init(_ layer: FewRows, firstBlocks: [Int]) {
     x = layer.x.matrix
     if let tensor = layer.h { h = tensor.matrix }
     if let tensor = layer.addend { addend = tensor.matrix }
@@ -230,6 +238,7 @@ private struct FewRowsOperands: BitwiseCopyable {
       operand.weight = part.weight.layout
       operand.bias = layer.biases[index]?.address ?? 0
       operand.first = Int32(first)
+      if firstBlocks.indices.contains(index) { operand.firstBlock = Int32(firstBlocks[index]) }
       if let up = part.up {
         precondition(up.weight.format == .f32, "adapters are float32")
         operand.up = UInt(bitPattern: up.weight.layout.data)
