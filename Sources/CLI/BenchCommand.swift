@@ -26,7 +26,7 @@ struct BenchTrain: ReportingCommand {
   @Option(help: "Optimiser: adamw_torch or adamw_8bit.") var optim = Optimizer.Kind.adamW
   @Option(
     help:
-      "What layers keep for backward: keep, elementwise, narrow or full; the default follows from the memory."
+      "What layers keep for backward: keep, elementwise, narrow, full or sliced; the default follows from the memory."
   )
   var checkpointing: Checkpointing?
   @Option(

@@ -44,6 +44,8 @@ public struct Block {
   public var postAttentionNorm: Norm
   public var gateUp: Linear
   public var down: Linear
+  /// Rows of a slice at most, where feed-forward runs in slices: enough to keep a GPU busy.
+  public var sliceRows = 1024
 
   /// What backward reads. Tensors that the checkpointing policy drops are nil.
   public struct Saved {
@@ -57,29 +59,16 @@ public struct Block {
     var logsumexp: Tensor  // (T, H)
     var hOutput: Tensor?
     var middle: Tensor  // (T, C)
-    var rstd2: Tensor  // (T, 1)
-    var n2: Tensor?  // (T, C)
-    var gateUp: Tensor?  // (T, 2 F)
-    var hGateUp: Tensor?
-    var activated: Tensor?  // (T, F)
-    var hDown: Tensor?
+    /// nil when feed-forward runs again in slices.
+    var feedForward: FeedForward?
 
     /// What is left under `checkpointing`.
     func kept(_ checkpointing: Checkpointing, _ s: Step) -> Saved {
       guard checkpointing != .keep else { return self }
       var saved = self
-      let isNarrow = checkpointing == .narrow
-      // Beside what is dropped, they would keep it.
-      func apart(_ side: Tensor?) -> Tensor? {
-        side.map { $0.isContiguous ? $0 : s.convert($0, to: $0.dtype) }
-      }
-      saved.hQKV = apart(hQKV)
-      saved.hGateUp = isNarrow ? nil : apart(hGateUp)
-      saved.hDown = apart(hDown)
-      if isNarrow { saved.gateUp = nil }
       saved.n1 = nil
-      saved.n2 = nil
-      saved.activated = nil
+      saved.hQKV = hQKV?.apart(s)
+      saved.feedForward = feedForward?.kept(checkpointing, s)
       return saved
     }
 
@@ -92,9 +81,8 @@ public struct Block {
             q: transform($0.q), k: transform($0.k), rstdQ: transform($0.rstdQ), rstdK: transform($0.rstdK))
         },
         hQKV: hQKV.map(transform), mix: transform(mix), logsumexp: transform(logsumexp),
-        hOutput: hOutput.map(transform), middle: transform(middle), rstd2: transform(rstd2),
-        n2: n2.map(transform), gateUp: gateUp.map(transform), hGateUp: hGateUp.map(transform),
-        activated: activated.map(transform), hDown: hDown.map(transform))
+        hOutput: hOutput.map(transform), middle: transform(middle),
+        feedForward: feedForward?.map(transform))
     }
   }
 
@@ -109,9 +97,31 @@ public struct Block {
   /// y = middle + down(act(gate(n2)) * up(n2)), middle = x + output(attention(q, k, v)), (T, C) to (T, C).
   ///
   /// The stream, x and y, is of `compute`'s arithmetic type; what lies between is of type `compute`.
+  ///
+  /// - Parameter inSlices: whether feed-forward runs in slices of rows and leaves nothing.
   public func forward(
-    _ x: Tensor, _ rows: Rows, _ s: Step, compute: DType
+    _ x: Tensor, _ rows: Rows, _ s: Step, compute: DType, inSlices: Bool
   ) -> (y: Tensor, saved: Saved) {
+    var saved = forwardAttention(x, rows, s, compute: compute)
+    let middle = saved.middle
+    guard !inSlices else {
+      return (feedForwardInSlices(middle, rows.dropouts, s, compute: compute), saved)
+    }
+    let (y, feedForward) = feedForward(middle, rows.dropouts, s, compute: compute)
+    saved.feedForward = feedForward
+    return (y, saved)
+  }
+
+  /// What `forward` saved, made again of its input.
+  func again(_ x: Tensor, _ rows: Rows, _ s: Step, compute: DType, inSlices: Bool) -> Saved {
+    var saved = forwardAttention(x, rows, s, compute: compute)
+    guard !inSlices else { return saved.kept(.sliced, s) }
+    saved.feedForward = feedForwardAgain(saved.middle, rows.dropouts, s, compute: compute)
+    return saved
+  }
+
+  /// From x to the stream between the halves.
+  private func forwardAttention(_ x: Tensor, _ rows: Rows, _ s: Step, compute: DType) -> Saved {
     let n1 = self.qkv.makeInput(x.rows, compute, s)
     let (_, _, rstd1) = s.rmsNorm(
       x, inputNorm.weight, epsilon: inputNorm.epsilon, output: compute, into: n1.main)
@@ -124,21 +134,9 @@ public struct Block {
     let mix = output.makeInput(x.rows, compute, s)
     let (_, logsumexp) = s.attention(q, k, v, attention, rows.segments, into: mix.main)
     let middle = output.forward(mix, s, adding: x, dropouts: rows.dropouts)
-
-    let n2 = self.gateUp.makeInput(x.rows, compute, s)
-    let (_, _, rstd2) = s.rmsNorm(
-      middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: compute, into: n2.main)
-    let gateUp = self.gateUp.forward(n2, s, dropouts: rows.dropouts)
-    let activated = down.makeInput(x.rows, compute, s)
-    _ = s.gatedActivation(
-      activation, gate: gateUp.columns(gate), up: gateUp.columns(up), into: activated.main)
-    let y = down.forward(activated, s, adding: middle, dropouts: rows.dropouts)
-
-    let saved = Saved(
+    return Saved(
       x: x, rstd1: rstd1, n1: n1.main, qkv: qkv, heads: heads, hQKV: n1.side, mix: mix.main,
-      logsumexp: logsumexp, hOutput: mix.side, middle: middle, rstd2: rstd2, n2: n2.main, gateUp: gateUp,
-      hGateUp: n2.side, activated: activated.main, hDown: activated.side)
-    return (y, saved)
+      logsumexp: logsumexp, hOutput: mix.side, middle: middle)
   }
 
   /// Adds the gradients of everything trained here and returns dx, (T, C); dy is overwritten.
@@ -147,42 +145,13 @@ public struct Block {
   public func backward(
     _ dy: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step, needsInputGradient: Bool = true
   ) -> Tensor? {
-    let dMiddle = backwardFeedForward(dy, saved, rows, s)
-    return backwardAttention(dMiddle, saved, rows, s, needsInputGradient: needsInputGradient)
-  }
-
-  /// From dy to the gradient of the stream between the halves.
-  private func backwardFeedForward(_ dy: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step) -> Tensor {
-    let saved = saved.gateUp == nil ? withGateUp(saved, rows, s) : saved
-    guard let gateUp = saved.gateUp else {
-      preconditionFailure("gate and up are neither kept nor made again")
+    let compute = saved.qkv.dtype
+    if let feedForward = saved.feedForward {
+      backwardFeedForward(dy, saved.middle, feedForward, rows.dropouts, s, compute: compute)
+    } else {
+      backwardFeedForwardInSlices(dy, saved.middle, rows.dropouts, s, compute: compute)
     }
-    let (gate, up) = (gateUp.columns(gate), gateUp.columns(up))
-    let activated =
-      down.isTrained ? saved.activated ?? s.gatedActivation(activation, gate: gate, up: up) : nil
-    let dActivated = down.backward(
-      narrowed(dy, for: down, like: saved.qkv, s), x: activated, h: saved.hDown, s, dropouts: rows.dropouts)!
-    let dGateUp = self.gateUp.makeOutputGradient(gateUp.rows, gateUp.dtype, s)
-    s.gatedActivationBackward(
-      activation, dActivated, gate: gate, up: up, dGate: dGateUp.main.columns(self.gate),
-      dUp: dGateUp.main.columns(self.up))
-    let n2 = self.gateUp.isTrained ? saved.n2 ?? normalised(saved.middle, postAttentionNorm, saved, s) : nil
-    let dn2 = self.gateUp.backward(dGateUp, x: n2, h: saved.hGateUp, s, dropouts: rows.dropouts)!
-    return s.rmsNormBackward(
-      dn2, h: saved.middle, postAttentionNorm.weight, rstd: saved.rstd2, adding: dy, into: dy,
-      addingTo: postAttentionNorm.gradient)
-  }
-
-  /// What was saved with gate and up, which were not, and their input.
-  private func withGateUp(_ saved: Saved, _ rows: Rows, _ s: Step) -> Saved {
-    let n2 = gateUp.makeInput(saved.middle.rows, saved.qkv.dtype, s)
-    _ = s.rmsNorm(
-      saved.middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: saved.qkv.dtype,
-      into: n2.main)
-    var saved = saved
-    saved.gateUp = gateUp.forward(n2, s, dropouts: rows.dropouts)
-    (saved.n2, saved.hGateUp) = (n2.main, n2.side)
-    return saved
+    return backwardAttention(dy, saved, rows, s, needsInputGradient: needsInputGradient)
   }
 
   /// From the gradient of the stream between the halves to dx.
@@ -190,7 +159,7 @@ public struct Block {
     _ dMiddle: Tensor, _ saved: Saved, _ rows: Rows, _ s: Step, needsInputGradient: Bool
   ) -> Tensor? {
     let dMix = output.backward(
-      narrowed(dMiddle, for: output, like: saved.qkv, s), x: saved.mix, h: saved.hOutput, s,
+      narrowed(dMiddle, for: output, saved.qkv.dtype, s), x: saved.mix, h: saved.hOutput, s,
       dropouts: rows.dropouts)!
     let dQKV = qkv.makeOutputGradient(saved.qkv.rows, saved.qkv.dtype, s)
     let (dQ, dK) = (dQKV.main.columns(queries), dQKV.main.columns(keys))
@@ -201,7 +170,7 @@ public struct Block {
     s.rotate(dQ, positions: rows.positions, rows.rotary, .backward)
     s.rotate(dK, positions: rows.positions, rows.rotary, .backward)
     if let heads = saved.heads { backwardHeads(dQ, dK, heads, saved.qkv, s) }
-    let n1 = qkv.isTrained ? saved.n1 ?? normalised(saved.x, inputNorm, saved, s) : nil
+    let n1 = qkv.isTrained ? saved.n1 ?? normalised(saved.x, inputNorm, saved.qkv.dtype, s) : nil
     let needsNorm = needsInputGradient || inputNorm.gradient != nil
     let dn1 = qkv.backward(
       dQKV, x: n1, h: saved.hQKV, s, dropouts: rows.dropouts, needsInputGradient: needsNorm)
@@ -236,19 +205,17 @@ public struct Block {
   var queries: Range<Int> { qkv.columns[0] }
   var keys: Range<Int> { qkv.columns[1] }
   var values: Range<Int> { qkv.columns[2] }
-  private var gate: Range<Int> { gateUp.columns[0] }
-  private var up: Range<Int> { gateUp.columns[1] }
 
   // MARK: Between stream and products
 
-  private func normalised(_ x: Tensor, _ norm: Norm, _ saved: Saved, _ s: Step) -> Tensor {
-    s.rmsNorm(x, norm.weight, epsilon: norm.epsilon, output: saved.qkv.dtype).y
+  func normalised(_ x: Tensor, _ norm: Norm, _ dtype: DType, _ s: Step) -> Tensor {
+    s.rmsNorm(x, norm.weight, epsilon: norm.epsilon, output: dtype).y
   }
 
   /// The stream's gradient as the products of `linear` take it.
-  private func narrowed(_ dy: Tensor, for linear: Linear, like product: Tensor, _ s: Step) -> Linear.Operand {
-    if dy.dtype == product.dtype, !linear.merges(s) { return linear.outputGradient(dy, s) }
-    let gradient = linear.makeOutputGradient(dy.rows, product.dtype, s)
+  func narrowed(_ dy: Tensor, for linear: Linear, _ dtype: DType, _ s: Step) -> Linear.Operand {
+    if dy.dtype == dtype, !linear.merges(s) { return linear.outputGradient(dy, s) }
+    let gradient = linear.makeOutputGradient(dy.rows, dtype, s)
     s.copy(dy, into: gradient.main)
     return gradient
   }
@@ -258,4 +225,9 @@ public struct Block {
     [qkv, output, gateUp, down].contains(where: \.isTrained)
       || [inputNorm, postAttentionNorm, queryNorm, keyNorm].contains { $0?.gradient != nil }
   }
+}
+
+extension Tensor {
+  /// Itself, or a copy when it is columns of a wider one, which would stay alive with it.
+  func apart(_ s: Step) -> Tensor { isContiguous ? self : s.convert(self, to: dtype) }
 }

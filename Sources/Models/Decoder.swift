@@ -35,12 +35,13 @@ public struct Decoder {
     self.head = head
   }
 
-  /// The hidden states after the last block and norm, (T, C), as `logits` takes them.
+  /// The hidden states after the last block and norm, (T, C), as `logits` takes them. Feed-forward runs in slices: evaluation
+  /// needs no more memory than training with the least.
   public func hidden(
     _ ids: Tensor, _ rows: Rows, _ s: Step, compute dtype: DType
   ) -> Linear.Operand {
     var x = s.embedding(ids, embedding, dtype: dtype.arithmetic)
-    for block in blocks { x = block.forward(x, rows, s, compute: dtype).y }
+    for block in blocks { x = block.forward(x, rows, s, compute: dtype, inSlices: true).y }
     return normalised(x, s, compute: dtype).hidden
   }
 
@@ -88,7 +89,8 @@ public struct Decoder {
     var x = s.embedding(batch.ids, embedding, dtype: dtype.arithmetic)
     var states = LayerStack(s)
     for (block, policy) in zip(blocks, policies) {
-      let (y, saved) = block.forward(x, batch.rows, s, compute: dtype)
+      let inSlices = policy.checkpointing == .sliced
+      let (y, saved) = block.forward(x, batch.rows, s, compute: dtype, inSlices: inSlices)
       if block.layer >= lowest {
         let state = block.state(saved, policy.checkpointing, s)
         states.push(state, isOffloaded: policy.isOffloaded && canOffload(layer: block.layer))
@@ -98,8 +100,9 @@ public struct Decoder {
     states.finishPushing()
     guard var dx = headGradient(x, batch, s, compute: dtype, into: loss, weigh) else { return }
     states.beginPopping()
-    for block in blocks[lowest...].reversed() {
-      let saved = states.pop().saved { block.forward($0, batch.rows, s, compute: dtype).saved }
+    for (block, policy) in zip(blocks[lowest...], policies[lowest...]).reversed() {
+      let inSlices = policy.checkpointing == .sliced
+      let saved = states.pop().saved { block.again($0, batch.rows, s, compute: dtype, inSlices: inSlices) }
       let isLast = block.layer == lowest && embeddingGradient == nil
       guard let next = block.backward(dx, saved, batch.rows, s, needsInputGradient: !isLast) else { return }
       dx = next

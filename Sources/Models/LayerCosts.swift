@@ -68,13 +68,14 @@ extension Decoder {
     var between = 0
     let plan = Step.plan(on: backend) { s in
       func stream() -> Tensor { s.make(rows, spec.hiddenSize, dtype.arithmetic) }
-      let (y, saved) = block.forward(stream(), batch.rows, s, compute: dtype)
+      let inSlices = checkpointing == .sliced
+      let (y, saved) = block.forward(stream(), batch.rows, s, compute: dtype, inSlices: inSlices)
       let state = block.state(saved, checkpointing, s)
       s.keep(y)
       // An operation at which nothing lives but what is saved.
       between = s.operation
       s.keep(batch.ids)
-      let again = state.saved { block.forward($0, batch.rows, s, compute: dtype).saved }
+      let again = state.saved { block.again($0, batch.rows, s, compute: dtype, inSlices: inSlices) }
       if let dx = block.backward(stream(), again, batch.rows, s) { s.keep(dx) }
     }
     let live = plan.liveBytes
@@ -98,6 +99,7 @@ extension Checkpointing {
     case .elementwise: 1
     case .narrow: 2
     case .full: 3
+    case .sliced: 4
     }
   }
 }
@@ -116,7 +118,7 @@ extension Block {
       switch checkpointing {
       case .keep, .elementwise: 0.0
       case .narrow: gateUp.operations(rows)
-      case .full: forwardOperations(rows, segments)
+      case .full, .sliced: forwardOperations(rows, segments) - down.operations(rows)
       }
     // Attention's gradient: five products where attention has two.
     return linears.reduce(again + 2.5 * attentionOperations(rows, segments)) {

@@ -10,10 +10,14 @@ public enum Checkpointing: String, Sendable, CaseIterable, Codable {
   case narrow
   /// Only the layer's input: the whole layer runs again.
   case full
+  /// The same, and feed-forward runs in slices of rows, forward and backward: least memory while a layer runs. On a GPU
+  /// each slice expands the layer's weights anew.
+  case sliced
 }
 
 /// What becomes of a layer between its forward and its backward pass. No choice changes what is computed: on the CPU not a bit
-/// of any result, on a GPU no more than the choice of kernels, which depends on where a matrix lies.
+/// of any result, on a GPU no more than the choice of kernels, which depends on where a matrix lies. Slices alone change the
+/// order of sums: over rows, in the gradients of what is trained in feed-forward; every row's own results are the same.
 public struct LayerPolicy: Hashable, Sendable {
   public var checkpointing: Checkpointing
   /// Whether what it leaves waits in the host's memory, copied beside the computation of other layers.
@@ -54,10 +58,10 @@ enum LayerState {
   case saved(Block.Saved)
   case input(Tensor)
 
-  func saved(again forward: (Tensor) -> Block.Saved) -> Block.Saved {
+  func saved(again: (Tensor) -> Block.Saved) -> Block.Saved {
     switch self {
     case .saved(let saved): saved
-    case .input(let x): forward(x)
+    case .input(let x): again(x)
     }
   }
 
@@ -81,11 +85,11 @@ enum LayerState {
 extension Block {
   /// What is left of `saved` for the backward pass, and read there.
   func state(_ saved: Saved, _ checkpointing: Checkpointing, _ s: Step) -> LayerState {
-    guard checkpointing != .full else { return .input(saved.x) }
+    guard checkpointing != .full, checkpointing != .sliced else { return .input(saved.x) }
     var saved = saved.kept(checkpointing, s)
     if !qkv.isTrained { saved.n1 = nil }
-    if !gateUp.isTrained { saved.n2 = nil }
-    if !down.isTrained { saved.activated = nil }
+    if !gateUp.isTrained { saved.feedForward?.n2 = nil }
+    if !down.isTrained { saved.feedForward?.activated = nil }
     return .saved(saved)
   }
 }

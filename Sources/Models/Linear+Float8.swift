@@ -30,8 +30,8 @@ extension Linear {
   ) {
     let x = input.main
     var addend = residual
-    if let down, let h = input.side {
-      s.linear(Factor(masked(x, down, s, dropouts), down.weight), into: h)
+    if let h = input.side {
+      project(input, s, dropouts: dropouts)
       s.product(
         h, rowsOf: s.expandUps(expansion, dtype: x.dtype), bias: bias(s), adding: residual, into: y)
       addend = y

@@ -139,14 +139,15 @@ public struct Linear {
   /// - Parameters:
   ///   - adding: (T, out): the residual stream.
   ///   - output: y's dtype; the residual's, or else x's, when nil.
+  ///   - into: where y is written; a new tensor when nil.
   ///   - dropouts: nil outside training.
   ///   - adapters: (1, T), i32: the rows' adapters; nil when all have the only one.
   public func forward(
     _ input: Operand, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil,
-    adapters: Tensor? = nil, output: DType? = nil
+    adapters: Tensor? = nil, output: DType? = nil, into: Tensor? = nil
   ) -> Tensor {
     let x = input.main
-    let y = s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)
+    let y = into ?? s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)
     if let float8 {
       forward(input, into: y, float8, s, adding: residual, dropouts: dropouts)
       return y
@@ -160,10 +161,8 @@ public struct Linear {
       s.product(input.both ?? x, rowsOf: e.rows(0..<outputs), bias: bias(s), adding: residual, into: y)
       return y
     }
-    if let down, let h = input.side {
-      s.linear(Factor(masked(x, down, s, dropouts), down.weight), into: h)
-      if let selection = selection(adapters) { s.selectAdapters(h, selection) }
-    }
+    project(input, s, dropouts: dropouts)
+    if let h = input.side, let selection = selection(adapters) { s.selectAdapters(h, selection) }
     for (part, range) in zip(parts, columns) {
       let (out, adding) = (y.columns(range), residual?.columns(range))
       if let adapter = part.adapter, let h = input.side {
@@ -175,6 +174,12 @@ public struct Linear {
       }
     }
     return y
+  }
+
+  /// Writes h = dropout(x) Aᵀ into the input's side: what backward needs of a forward pass whose y nobody does.
+  func project(_ input: Operand, _ s: Step, dropouts: Dropouts?) {
+    guard let down, let h = input.side else { return }
+    s.linear(Factor(masked(input.main, down, s, dropouts), down.weight), into: h)
   }
 
   // MARK: Backward
@@ -300,6 +305,8 @@ public struct Linear {
 public struct Dropouts: Sendable {
   private let counter: Tensor
   private let owner: Buffer
+  /// The number that the first row has in the micro-batch.
+  private var firstRow = 0
 
   /// - Parameters:
   ///   - counter: (1, 2), f64's size: the bits of the seed, and the number of the micro-batch over the whole run.
@@ -309,7 +316,15 @@ public struct Dropouts: Sendable {
     self.owner = owner
   }
 
+  /// Those of the micro-batch's rows from `row` on.
+  func rows(from row: Int) -> Dropouts {
+    var dropouts = self
+    dropouts.firstRow = row
+    return dropouts
+  }
+
   func dropout(_ probability: Float, layer: UInt64) -> Dropout? {
-    probability > 0 ? Dropout(probability: probability, layer: layer, counter: counter) : nil
+    guard probability > 0 else { return nil }
+    return Dropout(probability: probability, layer: layer, counter: counter, firstRow: firstRow)
   }
 }

@@ -104,7 +104,7 @@ import Testing
       (["memory_budget": "12 parsecs"], "12GB"), (["memory_budget": "99999999999999999999GB"], "12GB"),
       (["memory_budget": -1], "12GB"), (["max_steps": 0], "at least 1"), (["seed": -1], "at least 0"),
       (["device": "cuda:x"], "expected auto, cpu, cuda or cuda:N"),
-      (["gradient_checkpointing": "some"], "narrow or full"),
+      (["gradient_checkpointing": "some"], "full or sliced"),
     ] as [(JSON.Object, String)])
   func refuses(members: JSON.Object, expected: String) throws {
     let error = try #require(Self.error(members))

@@ -19,7 +19,7 @@ import Text
 
     init(
       layers: Int, length: Int = 24, compute: DType = .f32, trained: [Int]? = nil, merged: Bool = false,
-      copiesLate: Bool = false
+      copiesLate: Bool = false, sliceRows: Int = 1024
     ) throws {
       backend = try CPU(threads: 2, mergesLinears: merged, copiesLate: copiesLate)
       var model = try TestModel.random(.qwen3, layers: layers, on: backend)
@@ -32,6 +32,7 @@ import Text
         let count = parameters.entries[index].count
         try parameters.setValues(of: index, to: (0..<count).map { _ in noise.next() / 4 })
       }
+      for block in model.blocks.indices { model.blocks[block].sliceRows = sliceRows }
       self.model = model
       let rotary = try model.spec.rotary.table(
         positions: length, headSize: model.spec.headSize, on: backend)
@@ -92,6 +93,7 @@ import Text
     [LayerPolicy($0), LayerPolicy($0, isOffloaded: true)]
   }
 
+  // Bit for bit: the batches are one slice.
   /// Copies that are made when they are started would overwrite what is still in use; copies that are made when they
   /// are waited for would come from what is used anew, or too late.
   @Test(arguments: [false, true], [(DType.f32, false), (.bf16, true)])
@@ -103,7 +105,7 @@ import Text
     #expect(expected.contains { $0 != 0 } && expected.allSatisfy(\.isFinite))
     var noise = Noise(state: 5)
     let mixtures = (0..<12).map { _ in
-      (0..<5).map { _ in Self.everyPolicy[Int(abs(noise.next()) * 7.99)] }
+      (0..<5).map { _ in Self.everyPolicy[Int(abs(noise.next()) * 9.99)] }
     }
     for policies in Self.everyPolicy.map({ Array(repeating: $0, count: 5) }) + mixtures {
       #expect(
@@ -185,6 +187,36 @@ import Text
       #expect(abs(estimate.bytes - plan.lowerBound) <= plan.lowerBound / 100, "\(policies.summary)")
       #expect(plan.bytes <= plan.lowerBound * 11 / 10, "\(policies.summary)")
       #expect(estimate.hostBytes == plan.hostBytes)
+    }
+  }
+
+  /// Slices are for budgets in which nothing else fits, on devices that say how fast they are and on others.
+  @Test(arguments: [true, false]) func slicesAreTheLastResort(hasRates: Bool) throws {
+    let setting = try Setting(layers: 4, length: 4096, trained: [1, 2, 3], sliceRows: 512)
+    let rates = hasRates ? Self.rates(setting, layers: 1) : nil
+    func plan(_ checkpointing: Checkpointing) -> Plan {
+      setting.plan(
+        (0..<4).map {
+          LayerPolicy(checkpointing, isOffloaded: hasRates && setting.model.canOffload(layer: $0))
+        })
+    }
+    let (full, sliced) = (plan(.full).bytes, plan(.sliced).bytes)
+    #expect(sliced < full)
+    let enough = try setting.planner(budget: full, rates: rates).choose()
+    #expect(!enough.policies.summary.contains("sliced"))
+    let least = try setting.planner(budget: sliced, rates: rates).choose()
+    #expect(least.plan.bytes <= sliced && least.policies.allSatisfy { $0.checkpointing == .sliced })
+    #expect(throws: SwiftletError.self) {
+      try setting.planner(budget: sliced * 9 / 10, rates: rates).choose()
+    }
+  }
+
+  /// Each is an estimate: there must not be many times as many as there are layers and choices.
+  @Test func mixturesAreFew() {
+    for layers in [28, 80] {
+      let all = PolicyMixture.all(layers: layers, Checkpointing.allCases)
+      #expect(all.count < 16_000)
+      #expect(all.count { $0.cheap == .sliced || $0.dear == .sliced || $0.offloaded == .sliced } <= layers)
     }
   }
 

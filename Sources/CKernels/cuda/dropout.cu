@@ -2,10 +2,11 @@
 #include "philox.cuh"
 
 // A thread takes N neighbouring elements, those of N / 4 counters, V of them at one access. `counter`: the
-// seed, and the micro-batch's number, which stands above the layer's in the stream.
+// seed, and the micro-batch's number, which stands above the layer's in the stream. `first_row`: x's first
+// row among the micro-batch's.
 template <typename T, int N, int V>
 DEVICE void dropout(matrix x, uint32_t threshold, float scale, uint64_t layer, const uint64_t *counter,
-                    matrix y) {
+                    int64_t first_row, matrix y) {
   int64_t first = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N;
   if (first >= x.columns)
     return;
@@ -21,7 +22,7 @@ DEVICE void dropout(matrix x, uint32_t threshold, float scale, uint64_t layer, c
     uint32_t words[N];
 #pragma unroll
     for (int i = 0; i < N; i += 4)
-      philox(seed, ((uint64_t)r << 32) + (first + i) / 4, stream, words + i);
+      philox(seed, ((uint64_t)(first_row + r) << 32) + (first + i) / 4, stream, words + i);
 #pragma unroll
     for (int i = 0; i < N; i++) {
       T &element = part[i / V].at[i % V];
@@ -36,8 +37,8 @@ DEVICE void dropout(matrix x, uint32_t threshold, float scale, uint64_t layer, c
 
 #define DROPOUT(T, NAME, N, V)                                                                               \
   KERNEL dropout_##NAME##_x##V(matrix x, uint32_t threshold, float scale, uint64_t layer,                    \
-                               const uint64_t *counter, matrix y) {                                          \
-    dropout<T, N, V>(x, threshold, scale, layer, counter, y);                                                \
+                               const uint64_t *counter, int64_t first_row, matrix y) {                       \
+    dropout<T, N, V>(x, threshold, scale, layer, counter, first_row, y);                                     \
   }
 
 DROPOUT(float, f32, 4, 4)

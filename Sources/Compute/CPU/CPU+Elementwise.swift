@@ -65,7 +65,10 @@ extension CPU {
       preconditionFailure("a counter without memory")
     }
     let (seed, stream) = (counter[0], counter[1] << 16 | dropout.layer)
-    rows(of: x) { sw_dropout(x.matrix, Double(dropout.probability), seed, stream, 0, y.matrix, $0, $1) }
+    rows(of: x) {
+      sw_dropout(
+        x.matrix, Double(dropout.probability), seed, stream, Int64(dropout.firstRow), y.matrix, $0, $1)
+    }
   }
 
   public func zero(_ x: Tensor) {

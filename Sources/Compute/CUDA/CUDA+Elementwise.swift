@@ -87,7 +87,7 @@ extension CUDA {
       .dropout, "dropout_\(x.dtype)_x\(vectorWidth([x, y]))",
       grid: Self.grid(items: (x.columns + perThread - 1) / perThread, rows: x.rows), threads: 128, x.matrix,
       UInt32(probability * 0x1p32), Float(1 / (1 - probability)), dropout.layer, dropout.counter.address,
-      y.matrix)
+      Int64(dropout.firstRow), y.matrix)
   }
 
   public func zero(_ x: Tensor) {

@@ -1,5 +1,5 @@
 /// Dropout whose mask is a function of seed, micro-batch, layer, row and column alone (Philox, Salmon et al. 2011): the
-/// gradient makes the same mask again, and so does a resumed run.
+/// gradient makes the same mask again, and so do a resumed run and slices of the rows.
 public struct Dropout: Sendable {
   public var probability: Float
   /// Tells apart the layers of a step; below 2^16.
@@ -7,13 +7,16 @@ public struct Dropout: Sendable {
   /// (1, 2), f64's size: the bits of the seed, and the micro-batch's number. They lie in memory, so that a recorded step
   /// can be repeated with other masks.
   public var counter: Tensor
+  /// The number that the first row has in the micro-batch; below 2^32, as all rows' numbers are.
+  public var firstRow: Int
 
-  public init(probability: Float, layer: UInt64, counter: Tensor) {
+  public init(probability: Float, layer: UInt64, counter: Tensor, firstRow: Int = 0) {
     precondition((0..<1).contains(probability) && layer < 1 << 16)
     precondition(counter.shape == (1, 2) && counter.dtype == .f64)
     self.probability = probability
     self.layer = layer
     self.counter = counter
+    self.firstRow = firstRow
   }
 }
 

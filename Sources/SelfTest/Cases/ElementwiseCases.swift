@@ -8,7 +8,7 @@ extension OpCase {
       convert(260, 300), convert(6, 77, isDouble: true), zero(1, 1), zero(5, 33), zero(260, 300),
       columnSum(1, 1), columnSum(64, 7),
       columnSum(300, 270), dropout(0.1, 1, 1), dropout(0.5, 6, 301), dropout(0, 3, 64),
-      dropout(0.05, 260, 300), dropout(0.9, 4, 512, inPlace: true),
+      dropout(0.05, 260, 300), dropout(0.9, 4, 512, inPlace: true), dropout(0.5, 7, 40, firstRow: 70_001),
     ]
   }
 
@@ -74,10 +74,13 @@ extension OpCase {
   }
 
   /// y and dx have the same mask, that of Philox4x32-10.
-  static func dropout(_ probability: Float, _ rows: Int, _ columns: Int, inPlace: Bool = false) -> OpCase {
+  static func dropout(
+    _ probability: Float, _ rows: Int, _ columns: Int, inPlace: Bool = false, firstRow: Int = 0
+  ) -> OpCase {
     let (seed, microBatch, layer): (UInt64, UInt64, UInt64) = (0x1234_5678_9ABC_DEF0, 0xFEDC_BA98, 0x7654)
     return OpCase(
-      name: "dropout \(probability) (\(rows), \(columns))\(inPlace ? " in place" : "")",
+      name: "dropout \(probability) (\(rows), \(columns))\(inPlace ? " in place" : "")"
+        + (firstRow > 0 ? " from row \(firstRow)" : ""),
       operands: [
         .input("x", rows, columns), .input("dy", rows, columns),
         .values("counter", 1, 2, .f64) { _, column, _ in
@@ -85,7 +88,8 @@ extension OpCase {
         },
       ],
       run: { s, t in
-        let dropout = Dropout(probability: probability, layer: layer, counter: t.counter)
+        let dropout = Dropout(
+          probability: probability, layer: layer, counter: t.counter, firstRow: firstRow)
         let x = inPlace ? s.convert(t.x, to: t.dtype) : t.x
         let y = s.dropout(x, dropout, into: inPlace ? x : nil)
         return ["y": y, "dx": s.dropout(t.dy, dropout)]
@@ -95,7 +99,8 @@ extension OpCase {
         let scale = Uncertain.constant(1 / (1 - Double(probability)))
         let mask = Matrix(rows, columns) { row, column in
           let word = Philox.words(
-            key: seed, counter: UInt64(row) << 32 | UInt64(column / 4), microBatch << 16 | layer)[column % 4]
+            key: seed, counter: UInt64(firstRow + row) << 32 | UInt64(column / 4), microBatch << 16 | layer
+          )[column % 4]
           return Double(word) >= threshold.rounded(.down)
         }
         func dropped(_ x: Matrix<Uncertain>) -> Matrix<Uncertain> {

@@ -21,6 +21,8 @@ struct PreparedModel {
       parameters = try decoder.addLoRA(lora, seed: seed, on: backend)
       try Self.fillAdapters(parameters, seed: seed)
     }
+    // Several slices of a batch, the last one shorter.
+    for block in decoder.blocks.indices { decoder.blocks[block].sliceRows = RandomTexts.rowLength / 3 }
     self.decoder = decoder
     self.backend = backend
   }

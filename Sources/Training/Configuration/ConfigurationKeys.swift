@@ -129,8 +129,9 @@ extension ConfigurationKey {
   static let memory: [ConfigurationKey] = [
     Self(
       name: "gradient_checkpointing", aliases: ["use_gradient_checkpointing"],
-      help: "what backward computes again; auto: as little as the memory allows",
-      expected: "auto, true, false, keep, elementwise, narrow or full",
+      help:
+        "what backward computes again; auto: as little as the memory allows; sliced: all, in the least memory",
+      expected: "auto, true, false, keep, elementwise, narrow, full or sliced",
       apply: { configuration, value in
         switch value {
         case "auto", "unsloth": configuration.run.checkpointing = nil

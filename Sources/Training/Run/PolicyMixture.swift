@@ -24,7 +24,14 @@ struct PolicyMixture {
   }
 
   /// All mixtures of these, in order of cost; of models with many layers, those whose numbers are multiples.
+  ///
+  /// Layers in slices are not mixed with others, one of which would need the memory that slices save.
   static func all(layers: Int, _ checkpointing: [Checkpointing]) -> [PolicyMixture] {
+    mixtures(layers, checkpointing.filter { $0 != .sliced })
+      + mixtures(layers, checkpointing.filter { $0 == .sliced })
+  }
+
+  private static func mixtures(_ layers: Int, _ checkpointing: [Checkpointing]) -> [PolicyMixture] {
     let unit = (layers + 31) / 32
     func counts(to most: Int) -> [Int] { Array(stride(from: unit, to: most, by: unit)) + [most] }
     var mixtures: [PolicyMixture] = []

@@ -42,7 +42,7 @@ struct PolicyPlanner {
   private func tooLarge(_ plan: Plan) -> SwiftletError {
     SwiftletError(
       .outOfMemory,
-      "a step needs \(plan.bytes.megabytes) for activations even when every layer is computed again; "
+      "a step needs \(plan.bytes.megabytes) for activations even when every layer is computed again in slices; "
         + "\(max(0, budget).megabytes) are left of the memory budget",
       remedy: "Lower per_device_train_batch_size or max_seq_length, or raise memory_budget.")
   }
@@ -87,7 +87,7 @@ struct PolicyPlanner {
       let choice = alike(policy)
       if choice.plan.bytes <= budget { return choice }
     }
-    throw tooLarge(alike(LayerPolicy(.full, isOffloaded: true)).plan)
+    throw tooLarge(alike(LayerPolicy(.sliced, isOffloaded: true)).plan)
   }
 
   /// Plans that are made at most; each takes milliseconds.
@@ -105,8 +105,10 @@ struct PolicyPlanner {
     let costs = costs()
     let candidates = candidates(costs, rates)
     func planned(_ candidate: Candidate) -> Choice {
-      let untrained = Array(repeating: LayerPolicy(.keep), count: layers - costs.layers.count)
-      return self.planned(untrained + candidate.policies)
+      // Of layers without a backward pass nothing is kept: only slices make a difference.
+      let untrained = LayerPolicy(candidate.policies.first?.checkpointing == .sliced ? .sliced : .keep)
+      let policies = Array(repeating: untrained, count: layers - costs.layers.count) + candidate.policies
+      return self.planned(policies)
     }
     var best: (choice: Choice, index: Int)?
     var error = 0
