@@ -1,6 +1,12 @@
 // Softmax cross-entropy and its gradient: ../softmax.c on the device. A block of threads takes a row.
 #include "common.cuh"
 
+// sw_vocabulary_slice of ../include/ops.h.
+struct vocabulary_slice {
+  int64_t first;
+  int32_t is_last;
+};
+
 // The sum of exponentials so far, relative to the greatest value so far (Milakov & Gimelshein,
 // arXiv:1805.02867). That begins at a finite number below every logit that counts, as on the CPU: a logit of
 // -inf then adds exp(-inf) = 0, and a row of nothing else has the sum 0 and the logarithm -inf.
@@ -87,9 +93,11 @@ template <typename T, int V> DEVICE partial add(partial p, const tile<T, V> &log
 }
 
 // logsumexp[row] = log(sum exp(logits[row])), loss[row] = logsumexp[row] - logits[row, label], 0 without a
-// label
+// label. The logits may be a slice of the vocabulary's columns, which come from the first to the last: then
+// logsumexp is that of the columns so far, and loss is -logits[row, label], or 0, until the last.
 template <typename T, int V>
-DEVICE void cross_entropy(matrix logits, const int32_t *labels, float *logsumexp, float *loss) {
+DEVICE void cross_entropy(matrix logits, vocabulary_slice slice, const int32_t *labels, float *logsumexp,
+                          float *loss) {
   int64_t r = blockIdx.x;
   const T *values = row<T>(logits, r);
   partial p;
@@ -103,10 +111,20 @@ DEVICE void cross_entropy(matrix logits, const int32_t *labels, float *logsumexp
   p = block_merge(p);
   if (threadIdx.x != 0)
     return;
+  float of_label = 0;
+  if (slice.first > 0) {
+    partial before;
+    before.greatest = fmaxf(before.greatest, logsumexp[r]);
+    before.sum = expf(logsumexp[r] - before.greatest);
+    p = merge(p, before);
+    of_label = -loss[r];
+  }
   float total = p.greatest + logf(p.sum);
-  int32_t label = labels[r];
+  int64_t label = labels[r] - slice.first;
+  if (label >= 0 && label < logits.columns)
+    of_label = to_float(values[label]);
   logsumexp[r] = total;
-  loss[r] = label < 0 ? 0.0f : total - to_float(values[label]);
+  loss[r] = labels[r] < 0 ? 0.0f : (slice.is_last ? total : 0.0f) - of_label;
 }
 
 template <typename D, int V> DEVICE void clear(D *out, int64_t count) {
@@ -118,18 +136,18 @@ template <typename D, int V> DEVICE void clear(D *out, int64_t count) {
     *(vec<D, V> *)(out + c) = zeros;
 }
 
-// d_logits = row_weight * (softmax - onehot); a row without a label gets zeros. d_logits may begin where
-// logits does with elements of half the size: a tile is read by all before any of its gradient is written,
-// and writing never gets ahead of reading.
+// d_logits = row_weight * (softmax - onehot) of the vocabulary's columns from `first_column` on; a row
+// without a label gets zeros. d_logits may begin where logits does with elements of half the size: a tile is
+// read by all before any of its gradient is written, and writing never gets ahead of reading.
 template <typename T, typename D, int V>
-DEVICE void cross_entropy_backward(matrix logits, const int32_t *labels, const float *logsumexp,
-                                   const float *row_weight, matrix d_logits) {
+DEVICE void cross_entropy_backward(matrix logits, int64_t first_column, const int32_t *labels,
+                                   const float *logsumexp, const float *row_weight, matrix d_logits) {
   int64_t r = blockIdx.x;
   const T *values = row<T>(logits, r);
   D *out = row<D>(d_logits, r);
-  int32_t label = labels[r];
-  if (label < 0)
+  if (labels[r] < 0)
     return clear<D, V>(out, logits.columns);
+  int64_t label = labels[r] - first_column;
   float total = logsumexp[r], weight = row_weight[r];
   tile<T, V> u, next;
   u.load(values, 0, logits.columns);
@@ -158,15 +176,15 @@ DEVICE void cross_entropy_backward(matrix logits, const int32_t *labels, const f
 // rows than the device has multiprocessors.
 #define ROW_KERNEL extern "C" __global__ __launch_bounds__(512, 2) void
 #define LOSS(T, NAME, V)                                                                                     \
-  ROW_KERNEL cross_entropy_##NAME##_x##V(matrix logits, const int32_t *labels, float *logsumexp,             \
-                                         float *loss) {                                                      \
-    cross_entropy<T, V>(logits, labels, logsumexp, loss);                                                    \
+  ROW_KERNEL cross_entropy_##NAME##_x##V(matrix logits, vocabulary_slice slice, const int32_t *labels,       \
+                                         float *logsumexp, float *loss) {                                    \
+    cross_entropy<T, V>(logits, slice, labels, logsumexp, loss);                                             \
   }
 #define BACKWARD(T, D, NAME, V)                                                                              \
-  ROW_KERNEL cross_entropy_backward_##NAME##_x##V(matrix logits, const int32_t *labels,                      \
-                                                  const float *logsumexp, const float *row_weight,           \
-                                                  matrix d_logits) {                                         \
-    cross_entropy_backward<T, D, V>(logits, labels, logsumexp, row_weight, d_logits);                        \
+  ROW_KERNEL cross_entropy_backward_##NAME##_x##V(matrix logits, int64_t first_column,                       \
+                                                  const int32_t *labels, const float *logsumexp,             \
+                                                  const float *row_weight, matrix d_logits) {                \
+    cross_entropy_backward<T, D, V>(logits, first_column, labels, logsumexp, row_weight, d_logits);          \
   }
 
 LOSS(float, f32, 4)

@@ -88,17 +88,28 @@ void sw_embedding_backward(sw_matrix dy, const int32_t *ids, float *d_weight, in
 // ignore_index).
 enum : int32_t { SW_IGNORED_LABEL = -100 };
 
+// Which columns of a vocabulary's logits a matrix holds, from the first column on: the vocabulary may come in
+// slices, from the first to the last.
+typedef struct {
+  int64_t first;
+  int32_t is_last;
+} sw_vocabulary_slice;
+
 // With z = logits, or z = soft_cap * tanh(logits / soft_cap) when soft_cap > 0, over rows [begin, end):
 // logsumexp[row] = log(sum exp(z[row])), loss[row] = logsumexp[row] - z[row, labels[row]], both real [rows],
 // written. A label's log-probability is -loss.
-void sw_cross_entropy(sw_matrix logits, const int32_t *labels, double soft_cap, void *logsumexp, void *loss,
-                      int64_t begin, int64_t end);
+//
+// With a slice, logsumexp[row] is that of the columns so far, which it is read for, too, unless the slice is
+// the first; loss[row] is -z[row, labels[row]], 0 before the label's slice, until the last.
+void sw_cross_entropy(sw_matrix logits, sw_vocabulary_slice slice, const int32_t *labels, double soft_cap,
+                      void *logsumexp, void *loss, int64_t begin, int64_t end);
 
-// d_logits = scale * row_weight[row] * (softmax(z) - onehot(label)) * dz/dlogits, written.
-// row_weight: [rows], or NULL for 1. For a loss given by its gradient with respect to the log-probabilities,
-// pass that gradient as row_weight and -1 as scale. Aliases: d_logits with logits. Calling this right after
-// sw_cross_entropy for a few rows at a time finds them in cache.
-void sw_cross_entropy_backward(sw_matrix logits, const int32_t *labels, double soft_cap,
+// d_logits = scale * row_weight[row] * (softmax(z) - onehot(label)) * dz/dlogits, written, for the
+// vocabulary's columns from `first_column` on; logsumexp is that of all columns. row_weight: [rows], or NULL
+// for 1. For a loss given by its gradient with respect to the log-probabilities, pass that gradient as
+// row_weight and -1 as scale. Aliases: d_logits with logits. Calling this right after sw_cross_entropy for a
+// few rows at a time finds them in cache.
+void sw_cross_entropy_backward(sw_matrix logits, int64_t first_column, const int32_t *labels, double soft_cap,
                                const void *logsumexp, const float *row_weight, double scale,
                                sw_matrix d_logits, int64_t begin, int64_t end);
 

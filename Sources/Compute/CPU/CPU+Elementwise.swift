@@ -107,22 +107,36 @@ extension CPU {
     ranges(x.columns, elementsEach: x.rows, multiple: 16) { sw_column_sum(x.matrix, sum.pointer(), $0, $1) }
   }
 
-  public func crossEntropy(_ logits: Tensor, labels: Tensor, logsumexp: Tensor, loss: Tensor) {
-    rows(of: logits) { sw_cross_entropy(logits.matrix, labels.pointer(), 0, logsumexp.raw, loss.raw, $0, $1) }
+  public func crossEntropy(
+    _ logits: Tensor, _ slice: VocabularySlice, labels: Tensor, logsumexp: Tensor, loss: Tensor
+  ) {
+    rows(of: logits) {
+      sw_cross_entropy(
+        logits.matrix, slice.kernel, labels.pointer(), 0, logsumexp.raw, loss.raw, $0, $1)
+    }
   }
 
   public func crossEntropyBackward(
-    _ logits: Tensor, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor, dLogits: Tensor
+    _ logits: Tensor, firstColumn: Int, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor,
+    dLogits: Tensor
   ) {
     rows(of: logits) {
       sw_cross_entropy_backward(
-        logits.matrix, labels.pointer(), 0, logsumexp.raw, rowWeight.pointer(), 1, dLogits.matrix, $0, $1)
+        logits.matrix, Int64(firstColumn), labels.pointer(), 0, logsumexp.raw, rowWeight.pointer(), 1,
+        dLogits.matrix, $0, $1)
     }
   }
 
   /// Splits the rows of `x` over the threads.
   func rows(of x: Tensor, _ body: (_ begin: Int64, _ end: Int64) -> Void) {
     ranges(x.rows, elementsEach: x.columns, body)
+  }
+}
+
+extension VocabularySlice {
+  /// The slice as the kernels take it.
+  var kernel: sw_vocabulary_slice {
+    sw_vocabulary_slice(first: Int64(columns.lowerBound), is_last: isLast ? 1 : 0)
   }
 }
 

@@ -15,7 +15,8 @@ extension Sampling {
       token = index
     }
     var (logSumExp, loss): (Float, Float) = (0, 0)
-    sw_cross_entropy(logits.matrix, [token], 0, &logSumExp, &loss, 0, 1)
+    let all = VocabularySlice(0..<logits.columns, of: logits.columns)
+    sw_cross_entropy(logits.matrix, all.kernel, [token], 0, &logSumExp, &loss, 0, 1)
     tokens.pointer(Int32.self)?[row] = token
     // Where one logit is not a number, the sum is none.
     logProbabilities.pointer(Float.self)?[row] = logSumExp.isFinite ? -loss : .nan

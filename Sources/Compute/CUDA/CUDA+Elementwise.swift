@@ -125,21 +125,24 @@ extension CUDA {
       sum.address)
   }
 
-  public func crossEntropy(_ logits: Tensor, labels: Tensor, logsumexp: Tensor, loss: Tensor) {
+  public func crossEntropy(
+    _ logits: Tensor, _ slice: VocabularySlice, labels: Tensor, logsumexp: Tensor, loss: Tensor
+  ) {
     launch(
       .crossEntropy, "cross_entropy_\(logits.dtype)_x\(vectorWidth([logits]))",
-      grid: Grid(x: logits.rows), threads: 512, logits.matrix, labels.address, logsumexp.address, loss.address
-    )
+      grid: Grid(x: logits.rows), threads: 512, logits.matrix, slice.kernel, labels.address,
+      logsumexp.address, loss.address)
   }
 
   public func crossEntropyBackward(
-    _ logits: Tensor, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor, dLogits: Tensor
+    _ logits: Tensor, firstColumn: Int, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor,
+    dLogits: Tensor
   ) {
     let vector = vectorWidth([logits, dLogits])
     launch(
       .crossEntropy, "cross_entropy_backward_\(logits.dtype)_\(dLogits.dtype)_x\(vector)",
-      grid: Grid(x: logits.rows), threads: 512, logits.matrix, labels.address, logsumexp.address,
-      rowWeight.address, dLogits.matrix)
+      grid: Grid(x: logits.rows), threads: 512, logits.matrix, Int64(firstColumn), labels.address,
+      logsumexp.address, rowWeight.address, dLogits.matrix)
   }
 
   // MARK: Launches

@@ -146,9 +146,11 @@ public protocol Backend: AnyObject {
   func columnSum(_ x: Tensor, sum: Tensor)
 
   // Loss
-  func crossEntropy(_ logits: Tensor, labels: Tensor, logsumexp: Tensor, loss: Tensor)
+  func crossEntropy(
+    _ logits: Tensor, _ slice: VocabularySlice, labels: Tensor, logsumexp: Tensor, loss: Tensor)
   func crossEntropyBackward(
-    _ logits: Tensor, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor, dLogits: Tensor)
+    _ logits: Tensor, firstColumn: Int, labels: Tensor, logsumexp: Tensor, rowWeight: Tensor,
+    dLogits: Tensor)
 
   // Optimiser
   var sumOfSquaresWorkspaceBytes: Int { get }

@@ -18,6 +18,9 @@ extension OpCase {
         crossEntropy(rows: 70, vocabulary: 1030, ignored: 4, wide: true),
         crossEntropy(rows: 14, vocabulary: 9, masked: true),
         crossEntropy(rows: 7, vocabulary: 20_008, ignored: 6, masked: true, wide: true),
+        crossEntropy(rows: 6, vocabulary: 5, slice: 1), crossEntropy(rows: 9, vocabulary: 77, slice: 31),
+        crossEntropy(rows: 14, vocabulary: 40, masked: true, slice: 8),
+        crossEntropy(rows: 70, vocabulary: 20_000, ignored: 4, wide: true, slice: 8192),
       ]
   }
 
@@ -57,12 +60,17 @@ extension OpCase {
   ///   - ignored: every so-manieth label counts for nothing.
   ///   - masked: every third logit of a row is -inf, and all of every seventh row, whose loss is then no number.
   ///   - wide: logits are of the arithmetic's type.
+  ///   - slice: columns that come at a time; nil for all.
   static func crossEntropy(
     rows: Int, vocabulary: Int, scale: Double = 3, ignored: Int? = nil, masked: Bool = false,
-    wide: Bool = false
+    wide: Bool = false, slice: Int? = nil
   ) -> OpCase {
     let options =
       (ignored == nil ? "" : ", some ignored") + (masked ? ", some masked" : "") + (wide ? ", wide" : "")
+      + (slice.map { ", \($0) at a time" } ?? "")
+    let slices = stride(from: 0, to: vocabulary, by: slice ?? vocabulary).map {
+      $0..<min(vocabulary, $0 + (slice ?? vocabulary))
+    }
     let element = wide ? Operand.Element.arithmetic : .activation
     return OpCase(
       name: "crossEntropy (\(rows), \(vocabulary)), logits to \(scale)\(options)",
@@ -77,10 +85,19 @@ extension OpCase {
         .parameter("weight", 1, rows), .output("loss", 1, rows, as: .arithmetic),
       ],
       run: { s, t in
-        let logsumexp = s.crossEntropy(t.logits, labels: t.labels, loss: t.loss)
-        let dlogits = s.crossEntropyBackward(
-          s.convert(t.logits, to: t.logits.dtype), labels: t.labels, logsumexp: logsumexp,
-          rowWeight: t.weight, output: t.dtype)
+        let logsumexp = s.make(1, rows, t.loss.dtype)
+        for columns in slices {
+          s.crossEntropy(
+            t.logits.columns(columns), VocabularySlice(columns, of: vocabulary), labels: t.labels,
+            logsumexp: logsumexp, loss: t.loss)
+        }
+        let dlogits = s.make(rows, vocabulary, t.dtype)
+        for columns in slices {
+          let gradient = s.crossEntropyBackward(
+            s.convert(t.logits.columns(columns), to: t.logits.dtype), firstColumn: columns.lowerBound,
+            labels: t.labels, logsumexp: logsumexp, rowWeight: t.weight, output: t.dtype)
+          s.copy(gradient, into: dlogits.columns(columns))
+        }
         return ["logsumexp": logsumexp, "dlogits": dlogits]
       },
       reference: { v in
