@@ -37,23 +37,24 @@ struct BenchTrain: ReportingCommand {
   var json: Bool { true }
 
   func execute() throws {
-    let model = try LanguageModel(model.name, weights: weights, backend: device.open())
+    let folder = FileManager.default.temporaryDirectory.path + "/swiftlet-bench-\(getpid())"
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    var settings = TrainerSettings(outputFolder: folder)
+    settings.checkpointing = checkpointing
+    settings.offloadsActivations = offload
+    settings.memoryBudget = memoryBudget.map { $0 << 20 }
+    let model = try LanguageModel(
+      model.name, weights: weights, streamsHead: settings.loadsHeadOnHost, backend: device.open())
     var lora = LoRAConfiguration()
     (lora.r, lora.alpha) = (r.value, Double(r.value))
     try model.addLoRA(lora)
     try model.use(dtype)
     guard let parameters = model.parameters else { return }
-    let folder = FileManager.default.temporaryDirectory.path + "/swiftlet-bench-\(getpid())"
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    var settings = TrainerSettings(outputFolder: folder)
     settings.compute = dtype.dtype(on: model.backend)
     settings.gradientAccumulation = gradientAccumulation.value
     settings.optimizer.kind = optim
-    settings.checkpointing = checkpointing
-    settings.offloadsActivations = offload
     settings.schedule = .constant
     settings.maximumSteps = steps.value
-    settings.memoryBudget = memoryBudget.map { $0 << 20 }
     let plan = BatchPlan(
       .random(
         sequences: batchSize.value * gradientAccumulation.value * steps.value, length: maxSeqLength.value,

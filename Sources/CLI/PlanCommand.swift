@@ -14,7 +14,8 @@ struct PlanCommand: ReportingCommand {
     configuration.resume = .no
     configuration.overwritesOutputFolder = true
     let model = try LanguageModel(
-      configuration.model, weights: configuration.baseWeights, backend: configuration.device.open())
+      configuration.model, weights: configuration.baseWeights, streamsHead: configuration.streamsHead,
+      backend: configuration.device.open())
     let outline = try SFTTrainer(configuration, model: model).outline
     if json {
       var object = outline.memory.json.object ?? [:]

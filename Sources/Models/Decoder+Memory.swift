@@ -18,7 +18,9 @@ extension Decoder {
         weights += block[keyPath: path].parts.filter { $0.weightGradient == nil }.map(\.weight)
       }
     }
-    if !spec.tiesHead, head.parts[0].weightGradient == nil { weights.append(head.parts[0].weight) }
+    if !spec.tiesHead, headStream == nil, head.parts[0].weightGradient == nil {
+      weights.append(head.parts[0].weight)
+    }
     return weights
   }
 }

@@ -12,6 +12,8 @@ public struct Decoder {
   public var finalNorm: Norm
   /// (vocabulary, C); the embedding itself when `spec.tiesHead`.
   public var head: Linear
+  /// When the head waits in the host's memory; nil when it lies on the device.
+  public var headStream: HeadStream?
   /// Memory of norms and biases.
   private let vectors: [Buffer]
   /// Where everything lies.
@@ -43,33 +45,6 @@ public struct Decoder {
     var x = s.embedding(ids, embedding, dtype: dtype.arithmetic)
     for block in blocks { x = block.forward(x, rows, s, compute: dtype, inSlices: true).y }
     return normalised(x, s, compute: dtype).hidden
-  }
-
-  /// The final norm of the last block's output.
-  private func normalised(_ x: Tensor, _ s: Step, compute dtype: DType) -> (
-    hidden: Linear.Operand, rstd: Tensor
-  ) {
-    let hidden = head.makeInput(x.rows, dtype, s)
-    let (_, _, rstd) = s.rmsNorm(
-      x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype, into: hidden.main)
-    return (hidden, rstd)
-  }
-
-  /// Logits for rows of hidden states, (n, C) to (n, vocabulary), in the arithmetic type: rounded to bfloat16,
-  /// probabilities would be off by percents.
-  public func logits(_ hidden: Linear.Operand, _ s: Step) -> Tensor {
-    head.forward(hidden, s, output: hidden.main.dtype.arithmetic)
-  }
-
-  /// The loss of every row, without gradients.
-  ///
-  /// - Parameter loss: (1, T) of the arithmetic type, written: see `Step.crossEntropy`.
-  public func loss(_ batch: TrainingBatch, _ s: Step, compute dtype: DType, into loss: Tensor) {
-    let hidden = hidden(batch.ids, batch.rows, s, compute: dtype)
-    forEachHeadChunk(hidden, s) { rows, chunk in
-      let logits = logits(chunk, s)
-      _ = s.crossEntropy(logits, labels: batch.labels.columns(rows), loss: loss.columns(rows))
-    }
   }
 
   /// Adds the gradients of sum over t of rowWeight[t] * loss[t] to everything trained.
@@ -117,57 +92,6 @@ public struct Decoder {
   /// The lowest layer whose backward pass anybody needs; past the last when only the head is trained.
   var lowestTrained: Int {
     embeddingGradient != nil ? 0 : blocks.firstIndex(where: \.isTrained) ?? blocks.count
-  }
-
-  // MARK: Head
-
-  /// Bytes of logits that exist at once; all of them would be (T, vocabulary). A GPU needs some hundred rows to be
-  /// busy.
-  private static func logitBytes(_ s: Step) -> Int { (s.backend.hasHostMemory ? 96 : 320) << 20 }
-
-  /// Calls `body` for chunks of rows small enough that their logits fit `logitBytes`.
-  private func forEachHeadChunk(
-    _ hidden: Linear.Operand, _ s: Step, _ body: (Range<Int>, Linear.Operand) -> Void
-  ) {
-    let count = hidden.main.rows
-    let most = max(1, Self.logitBytes(s) / (spec.vocabularySize * hidden.main.dtype.arithmetic.size))
-    let chunks = (count + most - 1) / most
-    let size = (count + chunks - 1) / chunks
-    for start in stride(from: 0, to: count, by: size) {
-      let rows = start..<min(count, start + size)
-      body(rows, hidden.rows(rows))
-    }
-  }
-
-  /// Loss and its gradient by the last block's output x (T, C); chunk by chunk, so that the gradient is there when
-  /// the forward pass ends. nil when nothing below the head is trained.
-  func headGradient(
-    _ x: Tensor, _ batch: TrainingBatch, _ s: Step, compute dtype: DType, into loss: Tensor,
-    _ weigh: (() -> Void)?
-  ) -> Tensor? {
-    let (hidden, rstd) = normalised(x, s, compute: dtype)
-    if let weigh {
-      forEachHeadChunk(hidden, s) { rows, chunk in
-        let logits = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)
-        _ = s.crossEntropy(logits, labels: batch.labels.columns(rows), loss: loss.columns(rows))
-      }
-      s.host(reading: [loss, batch.labels], writing: [batch.rowWeights], weigh)
-    }
-    let dHidden = s.make(x.rows, x.columns, dtype)
-    forEachHeadChunk(hidden, s) { rows, chunk in
-      let logits = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)
-      let labels = batch.labels.columns(rows)
-      let logsumexp = s.crossEntropy(logits, labels: labels, loss: loss.columns(rows))
-      let dLogits = s.crossEntropyBackward(
-        logits, labels: labels, logsumexp: logsumexp, rowWeight: batch.rowWeights.columns(rows), output: dtype
-      )
-      _ = head.backward(
-        head.outputGradient(dLogits, s), x: chunk.main, h: chunk.side, s, dropouts: batch.rows.dropouts,
-        into: dHidden.rows(rows))
-    }
-    guard lowestTrained < blocks.count || finalNorm.gradient != nil else { return nil }
-    return s.rmsNormBackward(
-      dHidden, h: x, finalNorm.weight, rstd: rstd, addingTo: finalNorm.gradient)
   }
 }
 

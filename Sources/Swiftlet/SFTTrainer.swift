@@ -58,7 +58,10 @@ public final class SFTTrainer: Sendable {
     }
     let backend = try configuration.device.open()
     try configuration.precision.check(on: backend)
-    let model = try LanguageModel(configuration.model, weights: configuration.baseWeights, backend: backend) {
+    let model = try LanguageModel(
+      configuration.model, weights: configuration.baseWeights, streamsHead: configuration.streamsHead,
+      backend: backend
+    ) {
       progress(.loading(layer: $0, of: $1))
     }
     try self.init(configuration, model: model, progress: progress)
@@ -87,6 +90,7 @@ public final class SFTTrainer: Sendable {
       model.decoder, training: parameters, on: data.training, evaluation: data.evaluation, settings,
       resume: Self.checkpoint(configuration), backend: model.backend,
       saveModel: { try model.save(to: $0) })
+    model.decoder = trainer.model
     prepared = Prepared(trainer: trainer, evaluation: data.evaluation)
     outline = trainer.outline
     statistics = data.sequences.statistics

@@ -137,6 +137,30 @@ struct GradientTests {
     }
   }
 
+  /// A head that comes in slices, the last one shorter, early copies or late: losses that differ by rounding, in training and
+  /// evaluation, and the same gradients. A head that is trained or has an adapter stays as it is.
+  @Test(arguments: FamilyTests.families, Training.allCases)
+  func streamedHeadChangesSumsOnly(_ name: String, _ training: Training) throws {
+    for (dtype, merged, tolerance) in [(DType.f64, false, 1e-6), (.f32, true, 1e-5), (.bf16, true, 0.1)] {
+      for late in [false, true] {
+        let run = try run(name, training, merged: merged, copiesLate: late)
+        let expected = try (run.gradients(dtype), run.loss(dtype))
+        let operations = try run.operations
+        run.model.headStream = HeadStream(rows: 11)
+        let isStreamed = run.model.streamedBytes > 0
+        #expect(isStreamed == [.allLinear, .mixedRanks, .upperLayer, .dropout].contains(training))
+        #expect(try (run.operations != operations) == isStreamed)
+        let streamed = try (run.gradients(dtype), run.loss(dtype))
+        let rounding = dtype == .f64 ? 1e-12 : 1e-6
+        #expect(abs(streamed.0.loss - expected.0.loss) <= rounding * expected.0.loss)
+        #expect(abs(streamed.1 - expected.1) <= rounding * expected.1)
+        for (name, values) in expected.0.values {
+          #expect(try relativeError(#require(streamed.0.values[name]), values) < tolerance, "\(name)")
+        }
+      }
+    }
+  }
+
   /// Packed together or alone, sequences do not see each other.
   @Test(arguments: FamilyTests.families) func packingChangesNothing(_ name: String) throws {
     let run = try run(name, .everything)

@@ -133,6 +133,20 @@ import Testing
     #expect(read.run.seed == TrainingConfiguration().run.seed)
   }
 
+  /// The head is loaded into the host's memory when that of the device is short, unless it is trained.
+  @Test(
+    arguments: [
+      ([:], true), (["activation_offloading": "auto"], false), (["gradient_checkpointing": "full"], false),
+      (["gradient_checkpointing": "full", "memory_budget": "8GB"], true),
+      (["finetuning_type": "full"], false), (["modules_to_save": ["lm_head"]], false),
+      (["modules_to_save": ["embed_tokens"]], true), (["target_modules": ["q_proj", "lm_head"]], false),
+    ] as [(JSON.Object, Bool)])
+  func streamsAFrozenHead(changes: JSON.Object, expected: Bool) throws {
+    var members: JSON.Object = ["gradient_checkpointing": "sliced", "activation_offloading": true]
+    for (key, value) in changes { members[key] = value }
+    #expect(try Self.configuration(members).streamsHead == expected)
+  }
+
   // MARK: Names
 
   @Test(arguments: [

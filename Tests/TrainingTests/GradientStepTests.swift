@@ -19,9 +19,10 @@ import Text
     let parameters: Parameters
     let batch: PackedBatch
 
-    init(dropout: Double = 0) throws {
+    init(dropout: Double = 0, headStream: HeadStream? = nil) throws {
       backend = try CPU()
       var model = try TestModel.random(.llama, on: backend)
+      model.headStream = headStream
       var lora = LoRAConfiguration()
       lora.r = 2
       lora.dropout = dropout
@@ -56,11 +57,14 @@ import Text
     }
   }
 
-  @Test(arguments: [(DType.f32, Checkpointing.keep, 0.0), (.bf16, .full, 0.25), (.f64, .elementwise, 0)])
+  @Test(
+    arguments: [(DType.f32, Checkpointing.keep, 0.0), (.bf16, .full, 0.25), (.f64, .elementwise, 0)],
+    [nil, HeadStream(rows: 20)])
   func crossEntropyAsOwnLossIsTheBuiltInOneBitForBit(
-    compute: DType, checkpointing: Checkpointing, dropout: Double
+    how: (compute: DType, checkpointing: Checkpointing, dropout: Double), headStream: HeadStream?
   ) throws {
-    let setting = try Setting(dropout: dropout)
+    let (compute, checkpointing, dropout) = how
+    let setting = try Setting(dropout: dropout, headStream: headStream)
     let builtIn = try setting.run(try setting.step(nil, compute: compute, checkpointing), scale: 1 / 17)
     let own = try setting.run(
       try setting.step(
@@ -69,6 +73,36 @@ import Text
     #expect(own.loss == builtIn.loss && own.loss > 0)
     #expect(own.gradient == builtIn.gradient)
     #expect(builtIn.gradient.contains { $0 != 0 })
+  }
+
+  /// A head in the host's memory goes to the device when a step fits beside it there, and nothing else is asked for.
+  @Test func headGoesToTheDeviceWhereItFits() throws {
+    let setting = try Setting(headStream: HeadStream(rows: 20))
+    let head = setting.model.streamedBytes
+    #expect(head == TestModel.vocabulary * 32 * 4)
+    let data = BatchPlan(
+      TokenizedDataset(sequences: [[1, 2, 3, 4]]), batchSize: 1, rowLength: 16, isPacked: false,
+      order: .fixed, paddingID: 0)
+    func trainer(budget: Int?, isOffloaded: Bool = false) throws -> Trainer {
+      let folder = try TemporaryFolder()
+      var settings = TrainerSettings(outputFolder: folder.path)
+      (settings.checkpointing, settings.offloadsActivations) = (.sliced, isOffloaded)
+      settings.memoryBudget = budget
+      return try Trainer(
+        setting.model, training: setting.parameters, on: data, settings, backend: setting.backend,
+        saveModel: { _ in })
+    }
+    let memory = try trainer(budget: nil).outline.memory
+    let needed = memory.total - memory.batch
+    for (budget, isOffloaded, isStreamed) in [
+      (needed, false, false), (needed - 1, false, true), (needed, true, true),
+    ] {
+      let trainer = try trainer(budget: budget, isOffloaded: isOffloaded)
+      #expect((trainer.model.headStream != nil) == isStreamed)
+      #expect(trainer.outline.memory.host == (isStreamed ? head : 0))
+      #expect(trainer.outline.memory.weights == memory.weights - (isStreamed ? head : 0))
+      _ = try trainer.run()
+    }
   }
 
   /// Losses that are no fixed sum over rows: focal (Lin et al., arXiv:1708.02002, eq. 4, gamma 2), and a margin between

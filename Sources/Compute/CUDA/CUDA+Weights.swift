@@ -22,6 +22,8 @@ extension CUDA {
   ///
   /// - Throws: `.outOfMemory` when the system locks no more pages.
   func pinnedMemory(bytes: Int) throws(SwiftletError) -> Buffer {
+    // Here, where it may fail, and not while a graph is captured.
+    if copyStream == nil { copyStream = try CopyStream(device) }
     device.makeCurrent()
     var memory: UnsafeMutableRawPointer?
     let status = driver.cuMemHostAlloc(&memory, max(bytes, 1), 3)  // CU_MEMHOSTALLOC_PORTABLE, _DEVICEMAP

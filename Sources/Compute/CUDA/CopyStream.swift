@@ -63,11 +63,7 @@ final class CopyStream {
 }
 
 extension CUDA {
-  public func allocateOnHost(bytes: Int) throws(SwiftletError) -> Buffer {
-    // Here, where it may fail, and not while a graph is captured.
-    if copyStream == nil { copyStream = try CopyStream(device) }
-    return try pinnedMemory(bytes: bytes)
-  }
+  public func allocateOnHost(bytes: Int) throws(SwiftletError) -> Buffer { try pinnedMemory(bytes: bytes) }
 
   public func startCopies(_ copies: [MemoryCopy], number: Int) {
     guard let copyStream else { preconditionFailure("copies to memory that is not the backend's") }

@@ -74,15 +74,17 @@ extension Step {
   /// dx = sum of scale * dy W over the factors, (T, out) by (out, in) to (T, in): the gradient of `linear` by an
   /// input that all the weights share.
   ///
-  /// - Parameter into: where dx is written; a new tensor of dy's dtype when nil.
+  /// - Parameters:
+  ///   - adding: (T, in) of dx's dtype, may be `into`.
+  ///   - into: where dx is written; a new tensor of dy's dtype when nil.
   @discardableResult
-  public func linearInputGradient(_ factors: [Factor], into: Tensor? = nil) -> Tensor {
+  public func linearInputGradient(_ factors: [Factor], adding: Tensor? = nil, into: Tensor? = nil) -> Tensor {
     let inputs = factors[0].weight.columns
     precondition(factors.allSatisfy { $0.tensor.columns == $0.weight.rows && $0.weight.columns == inputs })
     let terms = factors.map {
       MatrixProduct.Term(left: $0.tensor, right: .weight($0.weight), scale: $0.scale)
     }
-    return multiply(terms, bias: nil, adding: nil, into: into, columns: inputs, #function)
+    return multiply(terms, bias: nil, adding: adding, into: into, columns: inputs, #function)
   }
 
   /// left * rightᵀ + bias + adding, (T, k) by (n, k) to (T, n); both factors are of one dtype.

@@ -1,6 +1,21 @@
 import Basics
 
 extension Weight {
+  /// Bytes of a row that stands alone, rows lying one behind the other; nil in formats with tables for the whole matrix, and
+  /// where rows do not lie in their order.
+  public var rowBytes: Int? {
+    guard format != .nf4, format != .int8, layout.interleaved_head == 0 else { return nil }
+    return columns / format.blockSize * format.bytesPerBlock
+  }
+
+  /// So many rows of the same kind that lie elsewhere.
+  func withRows(_ count: Int, at address: UInt) -> Weight {
+    var rows = layout
+    rows.rows = Int64(count)
+    rows.data = UnsafeRawPointer(bitPattern: address)
+    return Weight(layout: rows, owner: owner)
+  }
+
   /// Some rows as floats, one after the other, from whichever device the matrix lies on.
   public func rows(_ range: Range<Int>, on backend: any Backend) throws(SwiftletError) -> [Float] {
     precondition(range.lowerBound >= 0 && range.upperBound <= rows)

@@ -42,6 +42,14 @@ public struct LoRAConfiguration: Sendable, Equatable {
 
   public init() {}
 
+  /// Whether the head gets an adapter, or is trained whole.
+  public var trainsHead: Bool {
+    get throws(SwiftletError) {
+      if modulesToSave.contains("lm_head") { return true }
+      return try adapter(for: "lm_head", layer: nil) != nil
+    }
+  }
+
   /// The rank and scale for the layer at `path`; nil when it gets no adapter.
   func adapter(for path: String, layer: Int?) throws(SwiftletError) -> (rank: Int, scale: Float)? {
     guard try targets(path, layer: layer) else { return nil }

@@ -31,19 +31,24 @@ extension Decoder {
   /// - Parameters:
   ///   - weights: the format of the blocks' linear layers. Embedding and head, which quantise badly, go to
   ///     16 bits where those go to 4 or 8.
+  ///   - streamsHead: whether the head waits in the host's memory: see `HeadStream`. Means nothing for a head that is the
+  ///     embedding, too, nor where the host's memory is the device's.
   ///   - progress: called with the number of tensors done and of all.
   public init(
-    _ file: ModelFile, weights: BaseWeights = .file, on backend: any Backend,
+    _ file: ModelFile, weights: BaseWeights = .file, streamsHead: Bool = false, on backend: any Backend,
     progress: (Int, Int) -> Void = { _, _ in }
   ) throws(SwiftletError) {
     let spec = try file.spec()
     try self.init(
-      spec, from: FileTensors(file: file, spec: spec), weights: weights, on: backend, progress: progress)
+      spec, from: FileTensors(file: file, spec: spec), weights: weights, streamsHead: streamsHead,
+      on: backend,
+      progress: progress)
   }
 
   /// Makes a model of `source`'s tensors, as above.
   public init(
-    _ spec: ModelSpec, from source: some TensorSource, weights: BaseWeights = .file, on backend: any Backend,
+    _ spec: ModelSpec, from source: some TensorSource, weights: BaseWeights = .file,
+    streamsHead: Bool = false, on backend: any Backend,
     progress: (Int, Int) -> Void = { _, _ in }
   ) throws(SwiftletError) {
     var loader = Loader(source: source, spec: spec, weights: weights, backend: backend)
@@ -52,13 +57,15 @@ extension Decoder {
       blocks.append(try loader.block(layer))
       progress(layer + 1, spec.layers + 1)
     }
-    let embedding = try loader.vocabularyMatrix(.embedding, isHead: spec.tiesHead)
-    let head = spec.tiesHead ? embedding : try loader.vocabularyMatrix(.head, isHead: true)
+    let streamsHead = streamsHead && !spec.tiesHead && !backend.hasHostMemory
+    let embedding = try loader.vocabularyMatrix(.embedding, onDevice: spec.tiesHead)
+    let head = spec.tiesHead ? embedding : try loader.vocabularyMatrix(.head, onDevice: !streamsHead)
     let finalNorm = try loader.norm(.finalNorm, width: spec.hiddenSize)
     progress(spec.layers + 1, spec.layers + 1)
     self.init(
       spec: spec, embedding: embedding, blocks: blocks, finalNorm: finalNorm,
       head: Linear([Linear.Part(name: "lm_head", weight: head)]), vectors: loader.vectors, backend: backend)
+    if streamsHead { headStream = HeadStream() }
   }
 }
 
@@ -92,11 +99,11 @@ private struct Loader<Source: TensorSource> {
   }
 
   /// Embedding or head, or both in one.
-  func vocabularyMatrix(_ name: TensorName, isHead: Bool) throws(SwiftletError) -> Weight {
+  func vocabularyMatrix(_ name: TensorName, onDevice: Bool) throws(SwiftletError) -> Weight {
     let format: BaseWeights = weights == .nf4 || weights == .int8 ? .bfloat16 : weights
     let weight = try source.weight(name, rows: spec.vocabularySize, columns: spec.hiddenSize)
     let target = format.target(for: weight)
-    return try isHead ? backend.place(weight, as: target) : backend.placeForLookup(weight, as: target)
+    return try onDevice ? backend.place(weight, as: target) : backend.placeForLookup(weight, as: target)
   }
 
   mutating func norm(_ name: TensorName, width: Int) throws(SwiftletError) -> Norm {

@@ -8,9 +8,9 @@ extension ModelCase {
   public static var all: [ModelCase] {
     [
       ModelCase(
-        name: "llama, bf16",
+        name: "llama, streamed head, bf16",
         config: config("llama", ["num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64]),
-        weights: .bfloat16, trained: .adapters(lora { _ in })),
+        weights: .bfloat16, streamsHead: true, trained: .adapters(lora { _ in })),
       // An odd vocabulary: rows of logits that start at any address.
       ModelCase(
         name: "qwen2 with biases, tied head, f32",

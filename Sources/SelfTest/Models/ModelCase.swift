@@ -13,6 +13,8 @@ public struct ModelCase: Sendable {
   var stored = StorageFormat.f32
   /// What they are held as.
   var weights = BaseWeights.file
+  /// Whether the head waits in the host's memory.
+  var streamsHead = false
   var trained: Trained
   var optimizer = Optimizer.Kind.adamW8bit
   /// Whether a line of a batch holds several sequences.

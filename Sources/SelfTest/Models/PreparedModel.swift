@@ -14,14 +14,15 @@ struct PreparedModel {
     let spec = try modelCase.spec
     var decoder = try Decoder(
       spec, from: RandomTensors(spec: spec, stored: modelCase.stored, seed: seed), weights: modelCase.weights,
-      on: backend)
+      streamsHead: modelCase.streamsHead, on: backend)
     switch modelCase.trained {
     case .everything: parameters = try decoder.trainAll(on: backend)
     case .adapters(let lora):
       parameters = try decoder.addLoRA(lora, seed: seed, on: backend)
       try Self.fillAdapters(parameters, seed: seed)
     }
-    // Several slices of a batch, the last one shorter.
+    // Several slices of a batch and of the vocabulary, the last ones shorter.
+    if modelCase.streamsHead { decoder.headStream = HeadStream(rows: spec.vocabularySize / 3) }
     for block in decoder.blocks.indices { decoder.blocks[block].sliceRows = RandomTexts.rowLength / 3 }
     self.decoder = decoder
     self.backend = backend

@@ -16,7 +16,7 @@ public final class LanguageModel {
   public let backend: any Backend
   public private(set) var text: LanguageModelText
   /// The network, with its adapters.
-  public private(set) var decoder: Decoder
+  public internal(set) var decoder: Decoder
   /// What training changes; nil before `addLoRA`, `loadAdapter` or `trainAllWeights`.
   public private(set) var parameters: Parameters?
   /// The adapter's settings, when there is one.
@@ -30,10 +30,12 @@ public final class LanguageModel {
   /// - Parameters:
   ///   - name: a GGUF file, a folder as on Hugging Face, or the name of either in the cache.
   ///   - weights: what the matrices are held as.
+  ///   - streamsHead: whether the head waits in the host's memory, where the device has its own: for training in the least
+  ///     of the device's.
   ///   - backend: the device; by default this machine's processor.
   ///   - progress: called with the layers loaded and of all.
   public init(
-    _ name: String, weights: BaseWeights = .file, backend: (any Backend)? = nil,
+    _ name: String, weights: BaseWeights = .file, streamsHead: Bool = false, backend: (any Backend)? = nil,
     progress: (Int, Int) -> Void = { _, _ in }
   ) throws(SwiftletError) {
     let file = try ModelFile(named: name)
@@ -51,7 +53,7 @@ public final class LanguageModel {
     let device: any Backend
     if let backend { device = backend } else { device = try CPU() }
     self.backend = device
-    decoder = try Decoder(file, weights: weights, on: device, progress: progress)
+    decoder = try Decoder(file, weights: weights, streamsHead: streamsHead, on: device, progress: progress)
   }
 
   /// Gives the model new adapters, which leave its answers as they are until they are trained.

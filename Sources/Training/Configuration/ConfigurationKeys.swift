@@ -145,7 +145,9 @@ extension ConfigurationKey {
       }, read: { .string($0.run.checkpointing?.rawValue ?? "auto") }),
     Self(
       name: "activation_offloading", aliases: ["enable_activation_offloading"],
-      help: "whether what backward reads waits in the host's memory; auto: where that is fastest",
+      help:
+        "whether what backward reads waits in the host's memory; auto: where that is fastest; with sliced, "
+        + "the head does, too",
       expected: "auto, true or false",
       apply: { configuration, value in
         configuration.run.offloadsActivations = value.bool

@@ -84,6 +84,17 @@ public struct TrainingConfiguration: Sendable {
 }
 
 extension TrainingConfiguration {
+  /// Whether the head is loaded into the host's memory: see `TrainerSettings.loadsHeadOnHost`. One that is trained is not.
+  ///
+  /// - Throws: when `adapter` cannot be read.
+  public var streamsHead: Bool {
+    get throws(SwiftletError) {
+      guard run.loadsHeadOnHost, fineTuning == .lora else { return false }
+      let lora = try adapter.map { path throws(SwiftletError) in try AdapterFolder(path: path).configuration }
+      return try !(lora ?? self.lora).trainsHead
+    }
+  }
+
   /// The row format that `dataset_format` and `dataset_template` name; nil to recognise it.
   public func rowFormat() throws(SwiftletError) -> RowFormat? {
     if let datasetTemplate {

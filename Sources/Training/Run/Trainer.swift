@@ -11,6 +11,8 @@ import Text
 public final class Trainer {
   public let settings: TrainerSettings
   public let parameters: Parameters
+  /// What is trained. Its head may have been brought to the device.
+  public let model: Decoder
   private let data: BatchPlan
   private let evaluation: BatchPlan?
   private let backend: any Backend
@@ -51,23 +53,31 @@ public final class Trainer {
     self.evaluation = evaluation
     self.saveModel = saveModel
     self.backend = backend
-    optimizer = try Optimizer(settings.optimizer, for: parameters, on: backend)
-    let fixed = Self.memory(model, parameters, optimizer)
-    let arenaBudget = Self.budget(settings, backend) - fixed.total
+    let optimizer = try Optimizer(settings.optimizer, for: parameters, on: backend)
+    self.optimizer = optimizer
     // Where the device's memory is the host's there is nothing to gain.
     let isOffloaded = backend.hasHostMemory ? false : settings.offloadsActivations
+    let budget = Self.budget(settings, backend)
+    func fits(_ model: Decoder, lines: Int, length: Int) -> Bool {
+      GradientStep.fits(
+        model, compute: settings.compute, lines: lines, length: length,
+        checkpointing: settings.checkpointing, isOffloaded: isOffloaded,
+        arenaBudget: budget - Self.memory(model, parameters, optimizer).total, on: backend)
+    }
+    let model =
+      settings.wantsLeastMemory
+      ? model : try Self.placingHead(of: model) { fits($0, lines: data.batchSize, length: data.rowLength) }
+    self.model = model
+    let fixed = Self.memory(model, parameters, optimizer)
     do {
       runner = try StepRunner(
         model, compute: settings.compute, on: data, evaluation: evaluation,
         microBatches: settings.gradientAccumulation, optimizer: optimizer,
-        checkpointing: settings.checkpointing, isOffloaded: isOffloaded, arenaBudget: arenaBudget,
+        checkpointing: settings.checkpointing, isOffloaded: isOffloaded, arenaBudget: budget - fixed.total,
         backend: backend)
     } catch let error as SwiftletError where error.code == .outOfMemory {
-      throw SmallerBatch(lines: data.batchSize, length: data.rowLength) { lines, length in
-        GradientStep.fits(
-          model, compute: settings.compute, lines: lines, length: length,
-          checkpointing: settings.checkpointing, isOffloaded: isOffloaded, arenaBudget: arenaBudget,
-          on: backend)
+      throw SmallerBatch(lines: data.batchSize, length: data.rowLength) {
+        fits(model, lines: $0, length: $1)
       }.explaining(error)
     }
 
@@ -287,6 +297,17 @@ public final class Trainer {
     unlink(probe)
   }
 
+  /// `model`, its head brought from the host's memory to the device when a step fits beside it there.
+  private static func placingHead(of model: Decoder, _ fits: (Decoder) -> Bool) throws -> Decoder {
+    // A plan reads no weight: it does not matter yet where this one lies.
+    var onDevice = model
+    onDevice.headStream = nil
+    guard model.headStream != nil, fits(onDevice) else { return model }
+    var placed = model
+    try placed.placeHeadOnDevice()
+    return placed
+  }
+
   private static func memory(_ model: Decoder, _ parameters: Parameters, _ optimizer: Optimizer)
     -> MemoryOutline
   {
@@ -308,7 +329,7 @@ extension StepRunner {
     var memory = fixed
     memory.activations = activationBytes
     memory.batch = batchBytes
-    memory.host = update.gradients.plan.hostBytes
+    memory.host = update.gradients.plan.hostBytes + model.streamedBytes
     return RunOutline(
       totalSteps: totalSteps, stepsPerEpoch: stepsPerEpoch, resumedFrom: resumedFrom,
       trainedParameters: trainedParameters, policies: update.gradients.policies, memory: memory,

@@ -52,6 +52,13 @@ public struct TrainerSettings: Sendable {
 }
 
 extension TrainerSettings {
+  /// Whether all is asked for that saves the device's memory: then a frozen head does not lie there either.
+  var wantsLeastMemory: Bool { checkpointing == .sliced && offloadsActivations == true }
+
+  /// Whether a frozen head is to be loaded into the host's memory. Within a budget, `Trainer` brings it to the device if a
+  /// step fits beside it.
+  public var loadsHeadOnHost: Bool { wantsLeastMemory || memoryBudget != nil }
+
   /// Whether evaluation data is measured after update `step` of `total`.
   func isEvaluationDue(after step: Int, of total: Int, stepsPerEpoch: Int) -> Bool {
     let strategy = evaluationStrategy ?? (evaluationSteps == nil ? .epoch : .steps)

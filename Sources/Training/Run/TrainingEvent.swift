@@ -22,7 +22,7 @@ public struct MemoryOutline: Sendable, Equatable {
   public var activations = 0
   /// Token ids, labels and rotary tables of a micro-batch.
   public var batch = 0
-  /// Of the host's memory, not the device's: locked for what layers offload.
+  /// Of the host's memory, not the device's: locked for what layers offload, and for a head that waits there.
   public var host = 0
 
   /// The device's.
