@@ -23,6 +23,8 @@ extension PreparedModel {
     var settings = TrainerSettings(outputFolder: folder)
     settings.compute = compute
     settings.checkpointing = .keep
+    // Otherwise the head would not stay in the host's memory, where there is room for it.
+    if decoder.headStream != nil { (settings.checkpointing, settings.offloadsActivations) = (.sliced, true) }
     settings.optimizer = Optimizer.Settings(kind: optimizer, weightDecay: 0.1)
     settings.learningRate = 5e-3
     settings.maximumSteps = 3
