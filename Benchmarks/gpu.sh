@@ -80,7 +80,7 @@ for row in "${rows[@]}"; do
       ours "$row, fp8" "$path" "${two[@]}" --dtype fp8
       ours "$row, 8230 MB" "$path" "${one[@]}" --memory-budget 8230
       ours "$row, fp8, 8230 MB" "$path" "${one[@]}" --memory-budget 8230 --dtype fp8
-      ours "$row, least memory" "$path" "${one[@]}" --checkpointing full --offload true
+      ours "$row, least memory" "$path" "${one[@]}" --checkpointing sliced --offload true
       ;;
     7b-512)
       path="$(model qwen2-7b)"

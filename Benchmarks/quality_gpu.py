@@ -1,4 +1,4 @@
-"""What the GPU's options do to the loss, for each row of gpu.sh: python quality_gpu.py SWIFTLET MODELS_FOLDER [--rows 7b 0.5b ...] [--devices cuda:0 ...]
+"""What the GPU's options do to the loss, for each row of gpu.sh: python quality_gpu.py SWIFTLET MODELS_FOLDER [--rows 7b 0.5b ...] [--options fp8 ...] [--devices cuda:0 ...]
 
 Trains the row's model (random weights: gpu.sh makes them in $MODELS) for 100 steps on real text, this repository's sources and
 documentation, packed to the row's length: first in bfloat16 with everything kept, then with each of the row's options. Prints one JSON line
@@ -18,7 +18,7 @@ import tempfile
 
 STEPS = 100
 KEPT = {"gradient_checkpointing": "keep"}
-OFFLOADED = {"gradient_checkpointing": "full", "activation_offloading": "true"}
+OFFLOADED = {"gradient_checkpointing": "sliced", "activation_offloading": "true"}
 FP8 = {"compute": "fp8"}
 # Row: model, its other settings and its options.
 ROWS = {
@@ -74,6 +74,7 @@ def main():
     parser.add_argument("swiftlet")
     parser.add_argument("models")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--options", nargs="+", help="of the rows' options; default: all")
     parser.add_argument("--devices", nargs="+", default=["cuda:0"])
     options = parser.parse_args()
     machine = subprocess.run(
@@ -96,7 +97,8 @@ def main():
         write_text(text)
         runs = [
             (row, choice, pool.submit(run, row, changes))
-            for row in options.rows for choice, changes in {"bf16, all kept": KEPT, **ROWS[row][2]}.items()]
+            for row in options.rows for choice, changes in {"bf16, all kept": KEPT, **ROWS[row][2]}.items()
+            if changes is KEPT or not options.options or choice in options.options]
         first = {}
         for row, choice, future in runs:
             losses, held_out = future.result()

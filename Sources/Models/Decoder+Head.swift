@@ -5,6 +5,8 @@ import Compute
 public struct HeadStream: Sendable {
   /// Rows of a slice, at most: some milliseconds of copying.
   public var rows: Int
+  /// Whether it lies where copies read it; nobody has decided where else, when not: see `Decoder.placeHead`.
+  var isPlaced = true
 
   public init(rows: Int = 8192) { self.rows = rows }
 }
@@ -56,13 +58,19 @@ extension Decoder {
       gradient, h: x, finalNorm.weight, rstd: rstd, addingTo: finalNorm.gradient)
   }
 
-  /// Brings a head that waits in the host's memory to the device.
+  /// Brings a head that is not on the device there, or to memory of the host's that copies read. Nothing may use one before
+  /// that was loaded with `streamsHead`.
   ///
   /// - Throws: `.outOfMemory`.
-  public mutating func placeHeadOnDevice() throws(SwiftletError) {
-    guard headStream != nil else { return }
-    head.parts[0].weight = try backend.place(head.parts[0].weight, as: nil)
-    headStream = nil
+  public mutating func placeHead(onDevice: Bool) throws(SwiftletError) {
+    guard let headStream else { return }
+    if onDevice {
+      head.parts[0].weight = try backend.place(head.parts[0].weight, as: nil)
+      self.headStream = nil
+    } else if !headStream.isPlaced {
+      head.parts[0].weight = try backend.placeForLookup(head.parts[0].weight, as: nil)
+      self.headStream?.isPlaced = true
+    }
   }
 
   /// Bytes of logits that exist at once; all of them would be (T, vocabulary). A GPU needs some hundred rows to be

@@ -31,8 +31,8 @@ extension Decoder {
   /// - Parameters:
   ///   - weights: the format of the blocks' linear layers. Embedding and head, which quantise badly, go to
   ///     16 bits where those go to 4 or 8.
-  ///   - streamsHead: whether the head waits in the host's memory: see `HeadStream`. Means nothing for a head that is the
-  ///     embedding, too, nor where the host's memory is the device's.
+  ///   - streamsHead: whether the head waits in the host's memory (`HeadStream`), or may: `placeHead` decides. Means nothing
+  ///     for a head that is the embedding, too, nor where the host's memory is the device's.
   ///   - progress: called with the number of tensors done and of all.
   public init(
     _ file: ModelFile, weights: BaseWeights = .file, streamsHead: Bool = false, on backend: any Backend,
@@ -59,13 +59,16 @@ extension Decoder {
     }
     let streamsHead = streamsHead && !spec.tiesHead && !backend.hasHostMemory
     let embedding = try loader.vocabularyMatrix(.embedding, onDevice: spec.tiesHead)
-    let head = spec.tiesHead ? embedding : try loader.vocabularyMatrix(.head, onDevice: !streamsHead)
+    let head = spec.tiesHead ? embedding : try loader.head(isStreamed: streamsHead)
     let finalNorm = try loader.norm(.finalNorm, width: spec.hiddenSize)
     progress(spec.layers + 1, spec.layers + 1)
     self.init(
       spec: spec, embedding: embedding, blocks: blocks, finalNorm: finalNorm,
       head: Linear([Linear.Part(name: "lm_head", weight: head)]), vectors: loader.vectors, backend: backend)
-    if streamsHead { headStream = HeadStream() }
+    if streamsHead {
+      headStream = HeadStream()
+      headStream?.isPlaced = head.file == nil
+    }
   }
 }
 
@@ -100,10 +103,23 @@ private struct Loader<Source: TensorSource> {
 
   /// Embedding or head, or both in one.
   func vocabularyMatrix(_ name: TensorName, onDevice: Bool) throws(SwiftletError) -> Weight {
+    let (weight, target) = try vocabularyWeight(name)
+    return try onDevice ? backend.place(weight, as: target) : backend.placeForLookup(weight, as: target)
+  }
+
+  /// A streamed one stays in its file for now if it need not be converted.
+  func head(isStreamed: Bool) throws(SwiftletError) -> Weight {
+    let (weight, target) = try vocabularyWeight(.head)
+    if isStreamed, target == nil, weight.file != nil { return weight }
+    return try isStreamed ? backend.placeForLookup(weight, as: target) : backend.place(weight, as: target)
+  }
+
+  private func vocabularyWeight(
+    _ name: TensorName
+  ) throws(SwiftletError) -> (Weight, WeightConverter.Target?) {
     let format: BaseWeights = weights == .nf4 || weights == .int8 ? .bfloat16 : weights
     let weight = try source.weight(name, rows: spec.vocabularySize, columns: spec.hiddenSize)
-    let target = format.target(for: weight)
-    return try onDevice ? backend.place(weight, as: target) : backend.placeForLookup(weight, as: target)
+    return (weight, format.target(for: weight))
   }
 
   mutating func norm(_ name: TensorName, width: Int) throws(SwiftletError) -> Norm {

@@ -22,7 +22,10 @@ struct PreparedModel {
       try Self.fillAdapters(parameters, seed: seed)
     }
     // Several slices of a batch and of the vocabulary, the last ones shorter.
-    if modelCase.streamsHead { decoder.headStream = HeadStream(rows: spec.vocabularySize / 3) }
+    if modelCase.streamsHead {
+      try decoder.placeHead(onDevice: false)
+      decoder.headStream = HeadStream(rows: spec.vocabularySize / 3)
+    }
     for block in decoder.blocks.indices { decoder.blocks[block].sliceRows = RandomTexts.rowLength / 3 }
     self.decoder = decoder
     self.backend = backend

@@ -30,8 +30,8 @@ public final class LanguageModel {
   /// - Parameters:
   ///   - name: a GGUF file, a folder as on Hugging Face, or the name of either in the cache.
   ///   - weights: what the matrices are held as.
-  ///   - streamsHead: whether the head waits in the host's memory, where the device has its own: for training in the least
-  ///     of the device's.
+  ///   - streamsHead: whether the head may wait in the host's memory, where the device has its own: for a `Trainer`, which
+  ///     decides.
   ///   - backend: the device; by default this machine's processor.
   ///   - progress: called with the layers loaded and of all.
   public init(

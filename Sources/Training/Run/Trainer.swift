@@ -64,9 +64,9 @@ public final class Trainer {
         checkpointing: settings.checkpointing, isOffloaded: isOffloaded,
         arenaBudget: budget - Self.memory(model, parameters, optimizer).total, on: backend)
     }
-    let model =
-      settings.wantsLeastMemory
-      ? model : try Self.placingHead(of: model) { fits($0, lines: data.batchSize, length: data.rowLength) }
+    let model = try Self.placingHead(of: model) {
+      !settings.wantsLeastMemory && fits($0, lines: data.batchSize, length: data.rowLength)
+    }
     self.model = model
     let fixed = Self.memory(model, parameters, optimizer)
     do {
@@ -297,14 +297,14 @@ public final class Trainer {
     unlink(probe)
   }
 
-  /// `model`, its head brought from the host's memory to the device when a step fits beside it there.
+  /// `model`, its head on the device when a step fits beside it there, or else in the host's memory.
   private static func placingHead(of model: Decoder, _ fits: (Decoder) -> Bool) throws -> Decoder {
     // A plan reads no weight: it does not matter yet where this one lies.
+    guard model.headStream != nil else { return model }
     var onDevice = model
     onDevice.headStream = nil
-    guard model.headStream != nil, fits(onDevice) else { return model }
     var placed = model
-    try placed.placeHeadOnDevice()
+    try placed.placeHead(onDevice: fits(onDevice))
     return placed
   }
 
