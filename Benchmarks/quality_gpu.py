@@ -101,7 +101,11 @@ def main():
             if changes is KEPT or not options.options or choice in options.options]
         first = {}
         for row, choice, future in runs:
-            losses, held_out = future.result()
+            try:
+                losses, held_out = future.result()
+            except RuntimeError:
+                pool.shutdown(cancel_futures=True)
+                raise
             base = first.setdefault(row, losses)
             print(json.dumps({
                 "date": str(datetime.date.today()), "machine": machine, "command": "Benchmarks/quality_gpu.py", "row": row,

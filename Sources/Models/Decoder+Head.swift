@@ -1,11 +1,11 @@
 import Basics
 import Compute
 
-/// How a head takes part in a step that waits in the host's memory: slice after slice comes to the device.
+/// How a head that waits in the host's memory takes part in a step: slice after slice comes to the device.
 public struct HeadStream: Sendable {
   /// Rows of a slice, at most: some milliseconds of copying.
   public var rows: Int
-  /// Whether it lies where copies read it; nobody has decided where else, when not: see `Decoder.placeHead`.
+  /// Whether it lies where copies read it. If not it is still in its file: see `Decoder.placeHead`.
   var isPlaced = true
 
   public init(rows: Int = 8192) { self.rows = rows }
@@ -58,8 +58,8 @@ extension Decoder {
       gradient, h: x, finalNorm.weight, rstd: rstd, addingTo: finalNorm.gradient)
   }
 
-  /// Brings a head that is not on the device there, or to memory of the host's that copies read. Nothing may use one before
-  /// that was loaded with `streamsHead`.
+  /// Brings a head that is not on the device there, or else to memory of the host's that copies read. A model that was loaded
+  /// with `streamsHead` must not run before.
   ///
   /// - Throws: `.outOfMemory`.
   public mutating func placeHead(onDevice: Bool) throws(SwiftletError) {
@@ -100,21 +100,23 @@ extension Decoder {
     let dtype = hidden.main.dtype
     if let weigh {
       forEachHeadChunk(hidden, s) { rows, chunk in
-        let logits = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)
+        let dropouts = batch.rows.dropouts?.rows(from: rows.lowerBound)
+        let logits = head.forward(chunk, s, dropouts: dropouts, output: dtype.arithmetic)
         _ = s.crossEntropy(logits, labels: batch.labels.columns(rows), loss: loss.columns(rows))
       }
       s.host(reading: [loss, batch.labels], writing: [batch.rowWeights], weigh)
     }
     let dHidden = s.make(hidden.main.rows, hidden.main.columns, dtype)
     forEachHeadChunk(hidden, s) { rows, chunk in
-      let logits = head.forward(chunk, s, dropouts: batch.rows.dropouts, output: dtype.arithmetic)
+      let dropouts = batch.rows.dropouts?.rows(from: rows.lowerBound)
+      let logits = head.forward(chunk, s, dropouts: dropouts, output: dtype.arithmetic)
       let labels = batch.labels.columns(rows)
       let logsumexp = s.crossEntropy(logits, labels: labels, loss: loss.columns(rows))
       let dLogits = s.crossEntropyBackward(
         logits, labels: labels, logsumexp: logsumexp, rowWeight: batch.rowWeights.columns(rows), output: dtype
       )
       _ = head.backward(
-        head.outputGradient(dLogits, s), x: chunk.main, h: chunk.side, s, dropouts: batch.rows.dropouts,
+        head.outputGradient(dLogits, s), x: chunk.main, h: chunk.side, s, dropouts: dropouts,
         into: dHidden.rows(rows))
     }
     return dHidden

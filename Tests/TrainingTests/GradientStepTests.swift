@@ -83,8 +83,8 @@ import Text
     let data = BatchPlan(
       TokenizedDataset(sequences: [[1, 2, 3, 4]]), batchSize: 1, rowLength: 16, isPacked: false,
       order: .fixed, paddingID: 0)
+    let folder = try TemporaryFolder()
     func trainer(budget: Int?, isOffloaded: Bool = false) throws -> Trainer {
-      let folder = try TemporaryFolder()
       var settings = TrainerSettings(outputFolder: folder.path)
       (settings.checkpointing, settings.offloadsActivations) = (.sliced, isOffloaded)
       settings.memoryBudget = budget

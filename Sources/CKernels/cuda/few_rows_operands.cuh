@@ -46,8 +46,16 @@ DEVICE void write_element(const matrix &m, int64_t r, int64_t c, float value) {
 DEVICE float read_past_l1(const float *at) { return __ldcg(at); }
 DEVICE float read_past_l1(const bf16 *at) { return to_float(bf16{__ldcg(&at->bits)}); }
 
-// A column of h B^T of an adapter. h may begin within a sector of which the L1 cache has what it was while x,
-// beside it, was read (few_rows_nf4.cu).
+template <typename T> DEVICE vec<T, 8> read8_past_l1(const T *at) {
+  vec<T, 8> values;
+#pragma unroll
+  for (int i = 0; i < (int)sizeof values / 16; i++)
+    ((uint4 *)&values)[i] = __ldcg((const uint4 *)at + i);
+  return values;
+}
+
+// A column of h B^T of an adapter, of any rank and alignment. h may share a sector with x, beside it, and the
+// L1 cache have what that was when x was read (few_rows_nf4.cu).
 template <typename T>
 static __device__ __noinline__ float low_rank_of_any(const T *h, const float *up, int rank) {
   float sum = 0;
@@ -56,16 +64,17 @@ static __device__ __noinline__ float low_rank_of_any(const T *h, const float *up
   return sum;
 }
 
-// The same by wide loads, where h begins with a sector.
+// The same by wide loads where they serve, and through the L1 cache where h has its sectors for itself.
 template <typename T> DEVICE float low_rank(const few_rows &f, const few_rows_part &part, int r, int64_t j) {
   const T *all = row<T>(f.h, r), *h = all + part.column;
   const float *up = part.up + j * part.rank;
-  if (part.rank % 8 != 0 || !is_aligned(all, 32) || !is_aligned(h, sizeof(vec<T, 8>)) || !is_aligned(up, 16))
+  if (part.rank % 8 != 0 || !is_aligned(h, sizeof(vec<T, 8>)) || !is_aligned(up, 16))
     return low_rank_of_any(h, up, part.rank);
+  const bool is_alone = is_aligned(all, 32) && is_aligned(all + f.h.columns, 32);
   float sum = 0;
 #pragma unroll 2
   for (int k = 0; k < part.rank; k += 8) {
-    const auto a = *(const vec<T, 8> *)(h + k);
+    const auto a = is_alone ? *(const vec<T, 8> *)(h + k) : read8_past_l1(h + k);
     const auto low = *(const vec<float, 4> *)(up + k), high = *(const vec<float, 4> *)(up + k + 4);
 #pragma unroll
     for (int i = 0; i < 8; i++)

@@ -94,8 +94,9 @@ public final class CUDA: Backend {
           .outOfMemory,
           "the GPU has no \(bytes >> 20) MB left: of its \(total >> 20) MB \(free >> 20) are free, "
             + "\(ledger.now >> 20) are this run's, the rest others'",
-          remedy: "End what else uses it (nvidia-smi lists it), or lower memory_budget, "
-            + "per_device_train_batch_size or max_seq_length.")
+          remedy:
+            "End what else uses it (nvidia-smi lists it), set or lower memory_budget, which keeps a head that does "
+            + "not fit in the host's memory, or lower per_device_train_batch_size or max_seq_length.")
         : device.error(status, "taking \(bytes) bytes of the GPU's memory")
     }
     let (device, ledger) = (device, ledger)

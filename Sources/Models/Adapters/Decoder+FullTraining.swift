@@ -11,6 +11,7 @@ extension Decoder {
   /// - Precondition: nothing is trained yet.
   public mutating func trainAll(on backend: any Backend) throws(SwiftletError) -> Parameters {
     precondition(parameters == nil)
+    try placeHead(onDevice: true)
     let (tensors, isTied) = (tensors, !hasOwnHead)
     var layout = Parameters.Layout()
     for (name, site) in tensors {

@@ -14,6 +14,7 @@ extension Decoder {
     _ configuration: LoRAConfiguration, seed: UInt64, on backend: any Backend
   ) throws(SwiftletError) -> Parameters {
     precondition(parameters == nil)
+    if try configuration.trainsHead { try placeHead(onDevice: true) }
     if let stranger = configuration.layersToTransform?.first(where: { !(0..<spec.layers).contains($0) }) {
       throw SwiftletError(
         .invalidConfiguration,

@@ -57,18 +57,15 @@ extension Decoder {
       blocks.append(try loader.block(layer))
       progress(layer + 1, spec.layers + 1)
     }
-    let streamsHead = streamsHead && !spec.tiesHead && !backend.hasHostMemory
+    let streamsHead = streamsHead && !backend.hasHostMemory
     let embedding = try loader.vocabularyMatrix(.embedding, onDevice: spec.tiesHead)
-    let head = spec.tiesHead ? embedding : try loader.head(isStreamed: streamsHead)
+    let (head, stream) = spec.tiesHead ? (embedding, nil) : try loader.head(mayStream: streamsHead)
     let finalNorm = try loader.norm(.finalNorm, width: spec.hiddenSize)
     progress(spec.layers + 1, spec.layers + 1)
     self.init(
       spec: spec, embedding: embedding, blocks: blocks, finalNorm: finalNorm,
       head: Linear([Linear.Part(name: "lm_head", weight: head)]), vectors: loader.vectors, backend: backend)
-    if streamsHead {
-      headStream = HeadStream()
-      headStream?.isPlaced = head.file == nil
-    }
+    headStream = stream
   }
 }
 
@@ -107,11 +104,15 @@ private struct Loader<Source: TensorSource> {
     return try onDevice ? backend.place(weight, as: target) : backend.placeForLookup(weight, as: target)
   }
 
-  /// A streamed one stays in its file for now if it need not be converted.
-  func head(isStreamed: Bool) throws(SwiftletError) -> Weight {
+  /// One that may be streamed, as its rows stand alone, stays in its file for now if it need not be converted.
+  func head(mayStream: Bool) throws(SwiftletError) -> (Weight, HeadStream?) {
     let (weight, target) = try vocabularyWeight(.head)
-    if isStreamed, target == nil, weight.file != nil { return weight }
-    return try isStreamed ? backend.placeForLookup(weight, as: target) : backend.place(weight, as: target)
+    guard mayStream, target != nil || weight.rowBytes != nil else {
+      return (try backend.place(weight, as: target), nil)
+    }
+    var stream = HeadStream()
+    stream.isPlaced = target != nil || weight.file == nil
+    return (stream.isPlaced ? try backend.placeForLookup(weight, as: target) : weight, stream)
   }
 
   private func vocabularyWeight(

@@ -38,7 +38,9 @@ extension LanguageModel {
   private func makeGenerator(
     _ precision: TrainingConfiguration.Precision, _ settings: GeneratorSettings
   ) throws -> Generator {
-    try Generator(
+    // A head that training left in the host's memory would be copied for every token.
+    if (try? decoder.placeHead(onDevice: true)) == nil { try decoder.placeHead(onDevice: false) }
+    return try Generator(
       decoder, tokenizer: tokenizer, on: backend, compute: precision.dtype(on: backend), settings: settings)
   }
 

@@ -78,7 +78,7 @@ public final class GradientStep {
   private static var hostBudget: Int { ProcessMemory.available.map { $0 / 4 * 3 } ?? .max }
 
   /// What `lines` rows of `length` tokens lie in.
-  private static func device(
+  static func device(
     _ model: Decoder, compute: DType, lines: Int, length: Int, on backend: any Backend
   ) throws -> DeviceBatch {
     let rotary = try model.spec.rotary.table(
@@ -106,16 +106,14 @@ public final class GradientStep {
     }
   }
 
-  /// Whether a micro-batch of `lines` rows of `length` tokens can be trained on in `arenaBudget` bytes: plans, and takes
-  /// the memory of the batch alone.
+  /// Whether such a micro-batch can be trained on in `arenaBudget` bytes: only plans.
   static func fits(
-    _ model: Decoder, compute: DType, lines: Int, length: Int, checkpointing: Checkpointing?,
+    _ model: Decoder, _ device: DeviceBatch, compute: DType, checkpointing: Checkpointing?,
     isOffloaded: Bool?, arenaBudget: Int, on backend: any Backend
   ) -> Bool {
     let choice = try? planner(
-      model, device(model, compute: compute, lines: lines, length: length, on: backend), compute: compute,
-      checkpointing: checkpointing, isOffloaded: isOffloaded, arenaBudget: arenaBudget, weigh: nil,
-      on: backend
+      model, device, compute: compute, checkpointing: checkpointing, isOffloaded: isOffloaded,
+      arenaBudget: arenaBudget, weigh: nil, on: backend
     ).choose()
     return choice.map { $0.plan.bytes <= arenaBudget } ?? false
   }

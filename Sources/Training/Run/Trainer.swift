@@ -58,26 +58,31 @@ public final class Trainer {
     // Where the device's memory is the host's there is nothing to gain.
     let isOffloaded = backend.hasHostMemory ? false : settings.offloadsActivations
     let budget = Self.budget(settings, backend)
-    func fits(_ model: Decoder, lines: Int, length: Int) -> Bool {
+    let compute = settings.compute
+    func fits(_ model: Decoder, _ batch: DeviceBatch) -> Bool {
       GradientStep.fits(
-        model, compute: settings.compute, lines: lines, length: length,
-        checkpointing: settings.checkpointing, isOffloaded: isOffloaded,
+        model, batch, compute: compute, checkpointing: settings.checkpointing, isOffloaded: isOffloaded,
         arenaBudget: budget - Self.memory(model, parameters, optimizer).total, on: backend)
     }
     let model = try Self.placingHead(of: model) {
-      !settings.wantsLeastMemory && fits($0, lines: data.batchSize, length: data.rowLength)
+      guard !settings.wantsLeastMemory else { return false }
+      let rotary = try $0.spec.rotary.table(
+        positions: data.rowLength, headSize: $0.spec.headSize, on: backend)
+      return fits($0, try DeviceBatch(for: data, compute: compute, rotary: rotary, on: backend))
     }
     self.model = model
     let fixed = Self.memory(model, parameters, optimizer)
     do {
       runner = try StepRunner(
-        model, compute: settings.compute, on: data, evaluation: evaluation,
+        model, compute: compute, on: data, evaluation: evaluation,
         microBatches: settings.gradientAccumulation, optimizer: optimizer,
         checkpointing: settings.checkpointing, isOffloaded: isOffloaded, arenaBudget: budget - fixed.total,
         backend: backend)
     } catch let error as SwiftletError where error.code == .outOfMemory {
-      throw SmallerBatch(lines: data.batchSize, length: data.rowLength) {
-        fits(model, lines: $0, length: $1)
+      throw SmallerBatch(lines: data.batchSize, length: data.rowLength) { lines, length in
+        let batch = try? GradientStep.device(
+          model, compute: compute, lines: lines, length: length, on: backend)
+        return batch.map { fits(model, $0) } ?? false
       }.explaining(error)
     }
 
@@ -298,7 +303,7 @@ public final class Trainer {
   }
 
   /// `model`, its head on the device when a step fits beside it there, or else in the host's memory.
-  private static func placingHead(of model: Decoder, _ fits: (Decoder) -> Bool) throws -> Decoder {
+  private static func placingHead(of model: Decoder, _ fits: (Decoder) throws -> Bool) throws -> Decoder {
     // A plan reads no weight: it does not matter yet where this one lies.
     guard model.headStream != nil else { return model }
     var onDevice = model

@@ -52,7 +52,7 @@ public struct TrainerSettings: Sendable {
 }
 
 extension TrainerSettings {
-  /// Whether all is asked for that saves the device's memory: then a frozen head does not lie there either.
+  /// Whether all is asked for that saves the device's memory: then a frozen head that is not there yet stays away.
   var wantsLeastMemory: Bool { checkpointing == .sliced && offloadsActivations == true }
 
   /// Whether a frozen head is to be loaded into the host's memory. Within a budget, `Trainer` brings it to the device if a
