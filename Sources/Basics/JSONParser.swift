@@ -160,8 +160,10 @@ private struct JSONParser {
       var unit = try parseHex()
       if (0xD800..<0xDC00).contains(unit), take("\\u") {
         let low = try parseHex()
-        guard (0xDC00..<0xE000).contains(low) else { throw error("a surrogate pair is broken") }
-        unit = 0x10000 + (unit - 0xD800) << 10 + (low - 0xDC00)
+        guard let pair = Unicode.Scalar(high: unit, low: low) else {
+          throw error("a surrogate pair is broken")
+        }
+        unit = pair.value
       }
       // A lone surrogate is no Unicode scalar; it becomes U+FFFD, as in JavaScript's TextEncoder.
       out.append(contentsOf: Array(String(UnicodeScalar(unit) ?? "\u{FFFD}").utf8))

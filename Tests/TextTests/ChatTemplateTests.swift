@@ -44,6 +44,15 @@ import Testing
     #expect(Self.message(source).contains(expected), "\(Self.message(source))")
   }
 
+  /// Python keeps surrogates apart, and cannot write them; a pair is the character that it stands for, as in JSON.
+  @Test(arguments: [
+    (#"\ud83d\ude00"#, "\u{1F600}"), (#"\ud83d\u0041"#, "\u{FFFD}A"), (#"\ud83dx"#, "\u{FFFD}x"),
+    (#"\ude00\ud83d"#, "\u{FFFD}\u{FFFD}"),
+  ])
+  func joinsSurrogatePairs(escaped: String, text: String) throws {
+    #expect(try Self.render("{{ \"\(escaped)\" }}") == text)
+  }
+
   @Test func shortensLongExpressions() {
     let source = "{{ x.y ~ '" + String(repeating: "a", count: 500) + "\n' }}"
     #expect(Self.message(source).hasPrefix("t, line 1 (`x.y`)"))

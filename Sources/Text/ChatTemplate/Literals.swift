@@ -1,3 +1,5 @@
+import Basics
+
 extension Jinja.Lexer {
   // MARK: Numbers
 
@@ -122,8 +124,8 @@ extension Jinja.Lexer {
     }
     var next = index + 2
     let low = try hexadecimalValue(body, &next, digits: 4)
-    guard (0xDC00..<0xE000).contains(low) else { return "\u{FFFD}" }
+    guard let pair = Unicode.Scalar(high: high, low: low) else { return "\u{FFFD}" }
     index = next
-    return Unicode.Scalar(0x10000 + (high - 0xD800) << 10 + (low - 0xDC00)) ?? "\u{FFFD}"
+    return pair
   }
 }
