@@ -296,7 +296,8 @@ template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
   // Weights are older than the kernels before. So is x where there is h: whatever makes h from it lets its
   // successor begin only when x has come.
   let_successor_begin();
-  const float codes[2] = {first.code[m.lane % 16], gated ? second.code[m.lane % 16] : 0};
+  const bool two = gated && (first.code != second.code || first.absmax_map != second.absmax_map);
+  const float codes[2] = {first.code[m.lane % 16], two ? second.code[m.lane % 16] : 0};
   if (works) {
     m.aim(tile, low);
     m.coming.load(count - m.scale_block);
@@ -305,21 +306,21 @@ template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
       m.fetch(m.slot(i, m.warp), count - 4 * i);
   }
   copy_map(m.start, first);
-  if (gated)
+  if (two)
     copy_map(m.start + 1024, second);
   if (f.h.data && m.copies_x())
     m.copy_x();
   if (works && split == 0)
     m.prefetch_ups(tile);
   fill_table(shared + (TABLE_BYTES - m.start), codes[0]);
-  if (gated)
+  if (two)
     fill_table(shared + (TABLE_BYTES + SECOND_TABLE - m.start), codes[1]);
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    m.table[half] = TABLE_BYTES + (gated ? half * SECOND_TABLE : 0) + m.lane * 4;
+    m.table[half] = TABLE_BYTES + (two ? half * SECOND_TABLE : 0) + m.lane * 4;
     asm volatile("" : "+r"(m.table[half])); // kept rather than computed again
   }
-  m.map = m.start + (gated ? m.lane % 16 / 8 * 1024 : 0);
+  m.map = m.start + (two ? m.lane % 16 / 8 * 1024 : 0);
   if (!f.h.data) {
     wait_for_predecessors();
     if (m.copies_x())

@@ -43,10 +43,13 @@ template <typename T, int V> DEVICE void write(const page_write &w) {
   const int of_q = (int)w.q.columns / w.head_size * per_head,
             of_k = (int)w.k.columns / w.head_size * per_head;
   let_successor_begin();
-  wait_for_predecessors();
   int item = blockIdx.x * blockDim.x + threadIdx.x;
+  bool waits = true;
   for (int64_t r = blockIdx.y; r < w.q.rows; r += gridDim.y) {
-    const int slot = w.slots[r], position = w.positions[r];
+    const int slot = w.slots[r], position = w.positions[r]; // older than the step
+    if (waits)
+      wait_for_predecessors();
+    waits = false;
     const int64_t at = slot / w.page_size * w.page_stride + slot % w.page_size * w.k.columns;
     if (item < of_q) {
       T *q = row<T>(w.q, r);

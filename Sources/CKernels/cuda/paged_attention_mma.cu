@@ -176,10 +176,26 @@ template <int WIDTH> struct paged_query_mma : paged_query {
     }
   }
 
+  // Brings the keys and values that the block reads first to the L2 cache: all but the last are older than the
+  // kernel before.
+  __device__ __forceinline__ void prefetch() const {
+    if (lane % 8 == 0)
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < TILES; j++) {
+          if (j * 64 >= D)
+            break;
+          asm volatile("prefetch.global.L2 [%0];" ::"l"(from[i] + j * 128));
+          asm volatile("prefetch.global.L2 [%0];" ::"l"(from[i] + distance() + j * 128));
+        }
+  }
+
   __device__ __forceinline__ void attend() {
-    const int64_t first = find_key(range.low);
+    aim(find_key(range.low));
+    prefetch();
+    wait_for_predecessors();
     copy_query();
-    aim(first);
     copy(k_slot, 0, range.high - range.low);
     copy(v_slot, distance(), range.high - range.low);
     wait_for_copies<2>();
@@ -250,9 +266,10 @@ template <int WIDTH> struct paged_query_mma : paged_query {
     __shared__ exchange shared;                                                                              \
     paged_query_mma<WIDTH> query(a, slots, shared);                                                          \
     let_successor_begin();                                                                                   \
-    wait_for_predecessors();                                                                                 \
-    if (query.begin())                                                                                       \
+    if (query.begin()) /* from tables that are older than the step */                                        \
       query.run();                                                                                           \
+    else                                                                                                     \
+      wait_for_predecessors();                                                                               \
   }
 PAGED_ATTENTION_MMA(64)
 PAGED_ATTENTION_MMA(128)

@@ -28,13 +28,19 @@ template <typename X, typename Y, int V, int THREADS>
 DEVICE void rms_norm(matrix x, matrix residual, const float *weight, float epsilon, int64_t width, matrix h,
                      matrix y, float *rstd) {
   let_successor_begin();
+  int lane = threadIdx.x % THREADS;
+  // In a decoding step the weight is far. It may be what the kernel before wrote: until that ends it only comes
+  // nearer.
+  const bool is_far = THREADS > 32 && x.rows <= 64;
+  if (is_far)
+    for (int64_t c = lane * 32; c < width; c += THREADS * 32)
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(weight + c));
   wait_for_predecessors();
   group g;
   int64_t per_row = x.columns / width;
   bool inside = my_group<THREADS>(x.rows * per_row, per_row, width, g);
   if (THREADS == 32 && !inside)
     return;
-  int lane = threadIdx.x % THREADS;
   const X *x_row = row<X>(x, g.row) + g.column;
   const X *h_row = x_row;
   float sum = 0;
@@ -55,6 +61,8 @@ DEVICE void rms_norm(matrix x, matrix residual, const float *weight, float epsil
   } else {
     for (int64_t c = lane * V; c < width; c += THREADS * V) {
       vec<X, V> a = *(const vec<X, V> *)(x_row + c);
+      if (is_far) // the weight comes beside x, to the L1 cache
+        asm volatile("{ .reg .f32 w; ld.global.f32 w, [%0]; }" ::"l"(weight + c));
 #pragma unroll
       for (int i = 0; i < V; i++)
         sum += to_float(a.at[i]) * to_float(a.at[i]);

@@ -27,28 +27,26 @@ extension CUDA {
     var size = 0
     let codes = Plan.place((elements + 1) / 2, in: &size)
     let scaleCodes = Plan.place(scales, in: &size)
-    let table = Plan.place(NF4.table.count * floatBytes, in: &size)
-    let map = Plan.place(DynamicMap.signed.count * floatBytes, in: &size)
     let nestedAbsmax = Plan.place(nested * floatBytes, in: &size)
     let memory = try allocate(bytes: size)
     let base = memory.base
-    try write(NF4.table, to: base + table)
-    try write(DynamicMap.signed, to: base + map)
+    let table = try sharedTable(NF4.table).base
+    let map = try sharedTable(DynamicMap.signed).base
 
     let absmax = try allocate(bytes: scales * floatBytes)
     launch(
       .quantize, "quantize_nf4", grid: Grid(x: (elements + 2047) / 2048), threads: 256,
-      source.layout, base + table, base + codes, absmax.base)
+      source.layout, table, base + codes, absmax.base)
     let offset = NF4.nestedOffset(try floats(absmax.base, count: scales))
     launch(
       .quantize, "quantize_dynamic", grid: Grid(x: nested), threads: 256,
-      absmax.base, Int64(scales), offset, base + map, base + scaleCodes, base + nestedAbsmax)
+      absmax.base, Int64(scales), offset, map, base + scaleCodes, base + nestedAbsmax)
     try withExtendedLifetime(absmax) { () throws(SwiftletError) in try synchronize() }
 
     var layout = Weight.layout(.nf4, source.rows, source.columns, base + codes)
-    layout.code = UnsafePointer((base + table).assumingMemoryBound(to: Float.self))
+    layout.code = UnsafePointer(table.assumingMemoryBound(to: Float.self))
     layout.absmax_codes = UnsafePointer((base + scaleCodes).assumingMemoryBound(to: UInt8.self))
-    layout.absmax_map = UnsafePointer((base + map).assumingMemoryBound(to: Float.self))
+    layout.absmax_map = UnsafePointer(map.assumingMemoryBound(to: Float.self))
     layout.nested_absmax = UnsafePointer((base + nestedAbsmax).assumingMemoryBound(to: Float.self))
     layout.nested_offset = offset
     return Weight(layout: layout, owner: memory)
@@ -78,10 +76,10 @@ extension CUDA {
     return Weight(layout: Weight.layout(format, rows, columns, memory.base), owner: memory)
   }
 
-  private func write(_ floats: [Float], to target: UnsafeMutableRawPointer) throws(SwiftletError) {
+  private func sharedTable(_ floats: [Float]) throws(SwiftletError) -> Buffer {
     let host = try Buffer(count: floats.count * MemoryLayout<Float>.size)
     host.pointer().update(from: floats, count: floats.count)
-    try write(UnsafeRawBufferPointer(start: host.base, count: host.count), to: target)
+    return try sharedTable(UnsafeRawBufferPointer(start: host.base, count: host.count))
   }
 
   private func floats(

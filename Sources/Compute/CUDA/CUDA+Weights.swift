@@ -53,11 +53,16 @@ extension CUDA {
   ) throws(SwiftletError) -> Weight {
     var layout = weight.layout
     let pieces = weight.pieces
-    let memory = try allocate(pieces.reduce(0) { $0 + Plan.aligned($1.bytes) })
+    let memory = try allocate(pieces.reduce(0) { $0 + ($1.isShared ? 0 : Plan.aligned($1.bytes)) })
     var offset = 0
     for piece in pieces {
       guard let source = piece.source(layout) else { preconditionFailure("a weight lacks a table") }
-      try upload(UnsafeRawBufferPointer(start: source, count: piece.bytes), memory.base + offset)
+      let bytes = UnsafeRawBufferPointer(start: source, count: piece.bytes)
+      guard !piece.isShared else {
+        piece.move(&layout, UnsafeRawPointer(try sharedTable(bytes).base))
+        continue
+      }
+      try upload(bytes, memory.base + offset)
       piece.move(&layout, UnsafeRawPointer(memory.base + offset))
       offset += Plan.aligned(piece.bytes)
     }
@@ -67,6 +72,17 @@ extension CUDA {
 }
 
 extension CUDA {
+  /// A small table that weights have in common, kept as long as the backend is: kernels that read it again and again, for
+  /// whichever weight, find it near.
+  func sharedTable(_ table: UnsafeRawBufferPointer) throws(SwiftletError) -> Buffer {
+    let bytes = Array(table)
+    if let known = sharedTables[bytes] { return known }
+    let memory = try allocate(bytes: bytes.count)
+    try write(table, to: memory.base)
+    sharedTables[bytes] = memory
+    return memory
+  }
+
   /// `write` for much at once.
   private func upload(
     _ source: UnsafeRawBufferPointer, _ target: UnsafeMutableRawPointer
@@ -81,6 +97,8 @@ extension CUDA {
 /// Memory that a weight's layout points to.
 private struct WeightPiece {
   let bytes: Int
+  /// Whether it is the same in most weights.
+  var isShared = false
   let source: (sw_weight) -> UnsafeRawPointer?
   let move: (inout sw_weight, UnsafeRawPointer) -> Void
 
@@ -88,6 +106,12 @@ private struct WeightPiece {
     bytes = count * MemoryLayout<Element>.stride
     source = { $0[keyPath: field].map { UnsafeRawPointer($0) } }
     move = { $0[keyPath: field] = $1.assumingMemoryBound(to: Element.self) }
+  }
+
+  var shared: WeightPiece {
+    var piece = self
+    piece.isShared = true
+    return piece
   }
 
   init(_ field: WritableKeyPath<sw_weight, UnsafeRawPointer?>, bytes: Int) {
@@ -106,10 +130,10 @@ extension Weight {
     case .int8: return [data, WeightPiece(\.row_scale, rows)]
     case .nf4:
       let scales = NF4.scaleCount(elements: elements)
-      let code = WeightPiece(\.code, NF4.table.count)
+      let code = WeightPiece(\.code, NF4.table.count).shared
       guard layout.absmax == nil else { return [data, code, WeightPiece(\.absmax, scales)] }
       return [
-        data, code, WeightPiece(\.absmax_codes, scales), WeightPiece(\.absmax_map, 256),
+        data, code, WeightPiece(\.absmax_codes, scales), WeightPiece(\.absmax_map, 256).shared,
         WeightPiece(\.nested_absmax, NF4.nestedScaleCount(elements: elements)),
       ]
     default: return [data]

@@ -19,6 +19,8 @@ public final class CUDA: Backend {
   private var stage: UploadStage?
   /// Counters of blocks that meet within a kernel, 0 between kernels: see `arrivals`.
   private var counters: Buffer?
+  /// By their bytes: see `sharedTable`.
+  var sharedTables: [[UInt8]: Buffer] = [:]
   /// Made with the first memory of the host's.
   var copyStream: CopyStream?
   public private(set) lazy var rates: DeviceRates? = try? measureRates()

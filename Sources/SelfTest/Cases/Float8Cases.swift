@@ -99,10 +99,15 @@ private struct ScaledRows {
   var scaleRow: Matrix<Uncertain> { Matrix(1, scales.count) { Uncertain(Double(scales[$1])) } }
 }
 
-/// scale * the sum of `count` terms, as a GPU's float8 units take it: they keep 13 bits behind the point of the largest of
-/// the terms that are added at once.
+/// scale * the sum of `count` terms, as a GPU's float8 units take it: of what is added at once, terms and the sum so far, they
+/// keep 13 bits behind the point of the largest. Errors of random sign grow with the root of their number.
 private func float8Sum(_ count: Int, scale: Float, _ term: (Int) -> Double) -> Uncertain {
-  let magnitude = (0..<count).reduce(0) { $0 + abs(term($1)) }
-  let sum = Uncertain.sum(count) { Uncertain(term($0)) }.approximated(within: 0x1p11 * magnitude)
+  var (partial, largest) = (0.0, 0.0)
+  for i in 0..<count {
+    partial += term(i)
+    largest = max(largest, abs(term(i)), abs(partial))
+  }
+  let sum = Uncertain.sum(count) { Uncertain(term($0)) }
+    .approximated(within: 0x1p12 * Double(count).squareRoot() * largest)
   return Double(scale) * sum
 }

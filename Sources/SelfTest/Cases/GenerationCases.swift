@@ -1,4 +1,6 @@
 extension OpCase {
   /// What only generation does.
-  static var generationCases: [OpCase] { fewRowsCases + pagedAttentionCases + samplingCases }
+  static var generationCases: [OpCase] {
+    fewRowsCases + feedForwardCases + pagedAttentionCases + samplingCases
+  }
 }
