@@ -221,8 +221,10 @@ public final class Generator {
 
   private func removeFinished() {
     func isOver(_ sequence: TokenSequence) -> Bool { sequence.isFinished || sequence.isCancelled }
-    for sequence in running where isOver(sequence) { giveBack(sequence) }
-    running.removeAll(where: isOver)
+    // Asked once: others may cancel meanwhile, and what leaves must have given its pages back.
+    let ended = running.filter(isOver)
+    for sequence in ended { giveBack(sequence) }
+    running.removeAll { sequence in ended.contains { $0 === sequence } }
     waiting.removeAll(where: isOver)
   }
 
