@@ -181,7 +181,7 @@ public final class Generator {
       pageSize: pool.pageSize, bytesPerPage: pool.bytesPerPage)
   }
 
-  /// Takes a piece of one prompt, or a token of every answer, through the model. Nothing happens when nothing is to do.
+  /// Takes a piece of a prompt, several whole ones, or a token of every answer, through the model. Nothing happens when nothing is to do.
   ///
   /// - Throws: what failed on the device: no request can go on. What concerns one request ends that one.
   public func step() throws(SwiftletError) {
@@ -189,7 +189,7 @@ public final class Generator {
     admit()
     let work = nextWork()
     guard !work.isEmpty else { return }
-    promptRows = work[0].sequence.isDecoding ? 0 : promptRows + cost(of: work[0].rows)
+    promptRows = work[0].sequence.isDecoding ? 0 : work.reduce(promptRows) { $0 + cost(of: $1.rows) }
     let start = ContinuousClock.now
     let samples = try runner.run(work)
     let seconds = (ContinuousClock.now - start) / .seconds(1)
@@ -255,10 +255,32 @@ public final class Generator {
     if let piece = nextPiece, promptRows == 0 || promptRows + cost(of: piece.rows) <= settings.prefillRows,
       let work = promptWork(piece)
     {
-      return [work]
+      return [work] + promptsBeside(work)
     }
     let answers = answerWork()
     return answers.isEmpty ? nextPiece.flatMap(promptWork).map { [$0] } ?? [] : answers
+  }
+
+  /// The prompts that follow `first` while all are whole, share the weights and are no more than `prefillRows`: what comes out for
+  /// each is what would come out alone. None takes others' pages.
+  private func promptsBeside(_ first: ModelRunner.Work) -> [ModelRunner.Work] {
+    func isWhole(_ sequence: TokenSequence) -> Bool {
+      sequence.computed == 0 && sequence.tokens.count <= settings.prefillRows
+        && runner.sharesWeights(sequence.tokens.count)
+    }
+    guard isWhole(first.sequence) else { return [] }
+    var work: [ModelRunner.Work] = []
+    var rows = promptRows + cost(of: first.rows)
+    for sequence in running where !sequence.isDecoding && sequence !== first.sequence {
+      let tokens = 0..<sequence.tokens.count
+      rows += cost(of: tokens)
+      guard isWhole(sequence), rows <= settings.prefillRows,
+        pool.pages(for: tokens.count) - sequence.pages.count <= pool.available,
+        let next = promptWork((sequence, tokens))
+      else { break }
+      work.append(next)
+    }
+    return work
   }
 
   /// A short piece reads all weights, too, and takes as long as one of some rows.

@@ -10,29 +10,54 @@ public struct GenerationRows {
   public var sequences: PagedSequences
   /// One entry a layer.
   public var pages: [KeyValuePages]
-  /// The same sequences where the rows are all that they have, and attention to rows side by side is the faster: see
-  /// `Backend.attendsFasterOutsidePages`.
-  public var wholeSequences: Segments?
+  /// The sequences one after the other where the rows are all that they have, and attention to rows side by side is the
+  /// faster: see `Backend.attendsFasterOutsidePages`. Empty elsewhere.
+  public var prompts: [Prompt]
   /// (1, T), i32: each row's adapter; nil when all have the model's only one.
   public var adapters: Tensor?
-  /// How many rows, the last ones, are wanted after the last block.
+  /// How many rows are wanted after the last block: the last ones, or each of several prompts' last.
   public var wanted: Int
+  /// (1, wanted), i32: their adapters.
+  public var wantedAdapters: Tensor?
+
+  /// All rows of one sequence. What comes out for it is what would come out if it were alone.
+  public struct Prompt {
+    public let rows: Range<Int>
+    /// The sequence, counted from the first of these rows on.
+    public let segment: Segments
+
+    public init(rows: Range<Int>, segment: Segments) {
+      self.rows = rows
+      self.segment = segment
+    }
+  }
 
   /// Whether each row is a sequence's next.
   var isDecoding: Bool { sequences.queries == 1 }
 
+  /// Rows that products take for themselves, for a product's rows may depend on how many there are; empty when it is all.
+  var pieces: [Range<Int>] { prompts.count > 1 ? prompts.map(\.rows) : [] }
+
+  /// The same for the wanted rows alone.
+  func ofWanted() -> GenerationRows {
+    var rows = self
+    (rows.adapters, rows.prompts) = (wantedAdapters, [])
+    return rows
+  }
+
   public init(
     positions: Tensor, rotary: RotaryTable, slots: Tensor, sequences: PagedSequences,
-    wholeSequences: Segments? = nil, pages: [KeyValuePages], adapters: Tensor?, wanted: Int
+    prompts: [Prompt] = [], pages: [KeyValuePages], adapters: Tensor?, wanted: Int, wantedAdapters: Tensor?
   ) {
     self.positions = positions
     self.rotary = rotary
     self.slots = slots
     self.sequences = sequences
-    self.wholeSequences = wholeSequences
+    self.prompts = prompts
     self.pages = pages
     self.adapters = adapters
     self.wanted = wanted
+    self.wantedAdapters = wantedAdapters
   }
 }
 
@@ -43,12 +68,12 @@ extension Decoder {
   /// - Returns: nil when none is wanted.
   public func hidden(_ ids: Tensor, _ rows: GenerationRows, _ s: Step, compute dtype: DType) -> Tensor? {
     var x = s.embedding(ids, embedding, dtype: dtype.arithmetic)
-    for block in blocks.dropLast() { x = block.forward(x, rows, wanted: x.rows, s, compute: dtype) }
+    for block in blocks.dropLast() { x = block.forward(x, rows, s, compute: dtype) }
     guard rows.wanted > 0 else {
       _ = blocks.last?.query(x, rows, s, compute: dtype)
       return nil
     }
-    return blocks.last?.forward(x, rows, wanted: rows.wanted, s, compute: dtype)
+    return blocks.last?.forward(x, rows, isLast: true, s, compute: dtype)
   }
 
   /// Logits for rows x of such hidden states, (n, C) to (n, vocabulary), in the arithmetic type.
@@ -57,39 +82,73 @@ extension Decoder {
   public func logits(_ x: Tensor, adapters: Tensor, _ s: Step, compute dtype: DType) -> Tensor {
     let hidden = head.makeInput(x.rows, dtype, s)
     _ = s.rmsNorm(x, finalNorm.weight, epsilon: finalNorm.epsilon, output: dtype, into: hidden.main)
-    return head.generate(hidden, adapters: adapters, isDecoding: true, s, output: dtype.arithmetic)
+    return head.generate(
+      hidden, adapters: adapters, isDecoding: true, pieces: [], s, output: dtype.arithmetic)
+  }
+
+  /// Whether prompts of so many rows each may go through the model together at less cost than one by one: their products
+  /// read weights that are expanded once for all of them.
+  public func sharesWeights(amongPromptsOf rows: Int, on backend: any Backend) -> Bool {
+    backend.attendsFasterOutsidePages && backend.mergesLinears
+      && !linears.contains {
+        backend.servesFewRows(self[keyPath: $0.path].expansion, rows: rows, isDecoding: false)
+      }
   }
 }
 
 extension Block {
-  /// `forward` without what backward needs, for rows whose earlier keys and values are in pages: (T, C) to (wanted, C).
+  /// `forward` without what backward needs, for rows whose earlier keys and values are in pages: (T, C) to (T, C).
   ///
-  /// - Parameter wanted: how many rows, the last ones, are wanted of the result.
-  func forward(_ x: Tensor, _ rows: GenerationRows, wanted: Int, _ s: Step, compute: DType) -> Tensor {
-    let mix = attend(x, rows, s, compute: compute)
-    let last = x.rows - wanted..<x.rows
-    let adapters = rows.adapters?.columns(last)
-    let middle = output.generate(
-      mix.rows(last), adapters: adapters, isDecoding: rows.isDecoding, s, adding: x.rows(last))
+  /// - Parameter isLast: whether only the wanted rows matter: to (wanted, C).
+  func forward(_ x: Tensor, _ rows: GenerationRows, isLast: Bool = false, _ s: Step, compute: DType) -> Tensor
+  {
+    var (x, rows, mix) = (x, rows, attend(x, rows, s, compute: compute))
+    if isLast {
+      (mix, x) = wanted(mix, x, rows, s)
+      rows = rows.ofWanted()
+    }
+    let middle = output.generate(mix, rows, s, adding: x)
 
-    let n2 = gateUp.makeInput(wanted, compute, s)
+    let n2 = gateUp.makeInput(x.rows, compute, s)
     _ = s.rmsNorm(
       middle, postAttentionNorm.weight, epsilon: postAttentionNorm.epsilon, output: compute, into: n2.main)
-    let activated = down.makeInput(wanted, compute, s)
-    _ = gateUp.generate(
-      n2, adapters: adapters, isDecoding: rows.isDecoding, s, activation: activation, into: activated.main)
-    return down.generate(activated, adapters: adapters, isDecoding: rows.isDecoding, s, adding: middle)
+    let activated = down.makeInput(x.rows, compute, s)
+    _ = gateUp.generate(n2, rows, s, activation: activation, into: activated.main)
+    return down.generate(activated, rows, s, adding: middle)
+  }
+
+  /// The wanted rows of attention's result and of x.
+  private func wanted(
+    _ mix: Linear.Operand, _ x: Tensor, _ rows: GenerationRows, _ s: Step
+  ) -> (mix: Linear.Operand, x: Tensor) {
+    guard rows.prompts.count > 1 else {
+      let last = x.rows - rows.wanted..<x.rows
+      return (mix.rows(last), x.rows(last))
+    }
+    precondition(rows.wanted == rows.prompts.count)
+    let taken = output.makeInput(rows.wanted, mix.main.dtype, s)
+    let residual = s.make(rows.wanted, x.columns, x.dtype)
+    for (index, prompt) in rows.prompts.enumerated() {
+      let last = prompt.rows.upperBound - 1..<prompt.rows.upperBound
+      s.copy(mix.main.rows(last), into: taken.main.rows(index..<index + 1))
+      s.copy(x.rows(last), into: residual.rows(index..<index + 1))
+    }
+    return (taken, residual)
   }
 
   /// attention(q, k, v), (T, C) to (T, H D).
   private func attend(_ x: Tensor, _ rows: GenerationRows, _ s: Step, compute: DType) -> Linear.Operand {
     let (q, k, v) = query(x, rows, s, compute: compute)
     let mix = output.makeInput(x.rows, compute, s)
-    if let sequences = rows.wholeSequences {
-      s.rotate(k, positions: rows.positions, rows.rotary)
-      _ = s.attention(q, k, v, attention, sequences, into: mix.main)
-    } else {
+    guard !rows.prompts.isEmpty else {
       s.attention(q, rows.pages[layer], attention, rows.sequences, into: mix.main)
+      return mix
+    }
+    s.rotate(k, positions: rows.positions, rows.rotary)
+    for prompt in rows.prompts {
+      _ = s.attention(
+        q.rows(prompt.rows), k.rows(prompt.rows), v.rows(prompt.rows), attention, prompt.segment,
+        into: mix.main.rows(prompt.rows))
     }
     return mix
   }
@@ -100,7 +159,7 @@ extension Block {
   ) -> (q: Tensor, k: Tensor, v: Tensor) {
     let n1 = self.qkv.makeInput(x.rows, compute, s)
     _ = s.rmsNorm(x, inputNorm.weight, epsilon: inputNorm.epsilon, output: compute, into: n1.main)
-    let qkv = self.qkv.generate(n1, adapters: rows.adapters, isDecoding: rows.isDecoding, s)
+    let qkv = self.qkv.generate(n1, rows, s)
     let heads = normaliseHeads(qkv, s)
     let (q, k) = (heads?.q ?? qkv.columns(queries), heads?.k ?? qkv.columns(keys))
     let v = qkv.columns(values)
@@ -114,18 +173,28 @@ extension Linear {
   /// `forward` for generation: rows may be of several adapters, and where they are few the weights are read only once.
   ///
   /// - Parameters:
-  ///   - adapters: (1, T), i32: the rows' adapters; nil when all have the model's only one.
-  ///   - isDecoding: whether each row is a sequence's next.
   ///   - activation: of the first of two parts: y is then act(gate) * up.
   ///   - into: where y is written, with an activation.
   func generate(
-    _ input: Operand, adapters: Tensor?, isDecoding: Bool, _ s: Step, adding residual: Tensor? = nil,
-    output: DType? = nil,
+    _ input: Operand, _ rows: GenerationRows, _ s: Step, adding residual: Tensor? = nil,
     activation: Activation? = nil, into: Tensor? = nil
+  ) -> Tensor {
+    generate(
+      input, adapters: rows.adapters, isDecoding: rows.isDecoding, pieces: rows.pieces, s, adding: residual,
+      activation: activation, into: into)
+  }
+
+  /// - Parameters:
+  ///   - adapters: (1, T), i32: the rows' adapters; nil when all have the model's only one.
+  ///   - isDecoding: whether each row is a sequence's next.
+  ///   - pieces: see `forward`.
+  fileprivate func generate(
+    _ input: Operand, adapters: Tensor?, isDecoding: Bool, pieces: [Range<Int>], _ s: Step,
+    adding residual: Tensor? = nil, output: DType? = nil, activation: Activation? = nil, into: Tensor? = nil
   ) -> Tensor {
     let expansion = expansion
     guard s.backend.servesFewRows(expansion, rows: input.main.rows, isDecoding: isDecoding) else {
-      let y = forward(input, s, adding: residual, adapters: adapters, output: output)
+      let y = forward(input, s, adding: residual, adapters: adapters, output: output, pieces: pieces)
       guard let activation else { return y }
       return s.gatedActivation(
         activation, gate: y.columns(columns[0]), up: y.columns(columns[1]), into: into)

@@ -142,23 +142,33 @@ public struct Linear {
   ///   - into: where y is written; a new tensor when nil.
   ///   - dropouts: nil outside training.
   ///   - adapters: (1, T), i32: the rows' adapters; nil when all have the only one.
+  ///   - pieces: ranges of all rows that products take one by one, without dropouts; empty for all rows at once.
   public func forward(
     _ input: Operand, _ s: Step, adding residual: Tensor? = nil, dropouts: Dropouts? = nil,
-    adapters: Tensor? = nil, output: DType? = nil, into: Tensor? = nil
+    adapters: Tensor? = nil, output: DType? = nil, into: Tensor? = nil, pieces: [Range<Int>] = []
   ) -> Tensor {
     let x = input.main
     let y = into ?? s.make(x.rows, outputs, output ?? residual?.dtype ?? x.dtype)
+    if !pieces.isEmpty {
+      let expanded = merges(s) ? s.expand(expansion, dtype: x.dtype) : nil
+      for piece in pieces {
+        let (input, residual, y) = (input.rows(piece), residual?.rows(piece), y.rows(piece))
+        if let expanded {
+          multiply(input, expanded, s, adding: residual, adapters: adapters?.columns(piece), into: y)
+        } else {
+          _ = forward(input, s, adding: residual, adapters: adapters?.columns(piece), into: y)
+        }
+      }
+      return y
+    }
     if let float8 {
       forward(input, into: y, float8, s, adding: residual, dropouts: dropouts)
       return y
     }
     if merges(s) {
-      let e = s.expand(expansion, dtype: x.dtype)
-      if let down, let h = input.side {
-        s.product(masked(x, down, s, dropouts), rowsOf: e.rows(outputs..<e.rows).columns(0..<inputs), into: h)
-        if let selection = selection(adapters) { s.selectAdapters(h, selection) }
-      }
-      s.product(input.both ?? x, rowsOf: e.rows(0..<outputs), bias: bias(s), adding: residual, into: y)
+      multiply(
+        input, s.expand(expansion, dtype: x.dtype), s, adding: residual, dropouts: dropouts,
+        adapters: adapters, into: y)
       return y
     }
     project(input, s, dropouts: dropouts)
@@ -174,6 +184,19 @@ public struct Linear {
       }
     }
     return y
+  }
+
+  /// `forward` with the matrix that all parts and adapters are together.
+  private func multiply(
+    _ input: Operand, _ e: Tensor, _ s: Step, adding residual: Tensor?, dropouts: Dropouts? = nil,
+    adapters: Tensor?, into y: Tensor
+  ) {
+    let x = input.main
+    if let down, let h = input.side {
+      s.product(masked(x, down, s, dropouts), rowsOf: e.rows(outputs..<e.rows).columns(0..<inputs), into: h)
+      if let selection = selection(adapters) { s.selectAdapters(h, selection) }
+    }
+    s.product(input.both ?? x, rowsOf: e.rows(0..<outputs), bias: bias(s), adding: residual, into: y)
   }
 
   /// Writes h = dropout(x) Aᵀ into the input's side: what backward needs of a forward pass whose y nobody does.

@@ -60,7 +60,12 @@ final class ModelRunner {
     recordings = [:]
   }
 
-  /// Runs `work`: a row each of several sequences, or rows of one.
+  /// Whether a prompt of so many tokens, none of them computed yet, may go through the model together with others like it.
+  func sharesWeights(_ tokens: Int) -> Bool {
+    model.sharesWeights(amongPromptsOf: StepShape.bucket(tokens), on: backend)
+  }
+
+  /// Runs `work`: a row each of several sequences, rows of one, or several prompts as a whole (`sharesWeights`).
   ///
   /// - Returns: an entry for each piece of work that is sampled.
   /// - Throws: `.outOfMemory`; what failed on the device.
@@ -84,21 +89,24 @@ final class ModelRunner {
     let isDecoding = work.allSatisfy { $0.rows.count == 1 }
     // Rows that only fill up a step cost a GPU nothing, the CPU as much as others.
     let fills = !backend.hasHostMemory
-    let filled = fills ? StepShape.bucket(rows) : rows
-    let sequences = isDecoding ? filled : work.count
+    func filled(_ rows: Int) -> Int { fills ? StepShape.bucket(rows) : rows }
+    let areSeveral = !isDecoding && work.count > 1
+    precondition(!areSeveral || work.allSatisfy { $0.rows.lowerBound == 0 && $0.isSampled })
+    let filledRows = areSeveral ? work.reduce(0) { $0 + filled($1.rows.count) } : filled(rows)
+    let sequences = isDecoding ? filledRows : work.count
     let keys = work.map(\.rows.upperBound).max() ?? 1
     let sampled = work.filter(\.isSampled)
     let longest = StepShape.power(keys, least: 256)
     // In a decoding step selecting costs nothing, and a second recording memory.
     let selects = isDecoding || work.contains { $0.sequence.adapter != model.onlyAdapter }
     let isWhole =
-      !isDecoding && work.count == 1 && work[0].rows.lowerBound == 0 && filled >= 64
-      && backend.attendsFasterOutsidePages
+      !isDecoding && work[0].rows.lowerBound == 0 && filledRows >= 64 && backend.attendsFasterOutsidePages
     return StepShape(
-      rows: filled, sequences: sequences, queries: isDecoding ? 1 : filled,
+      rows: filledRows, sequences: sequences, queries: isDecoding ? 1 : filledRows,
       longest: pool.pages(for: longest) * pool.pageSize,
-      samples: sampled.isEmpty ? 0 : isDecoding ? filled : sampled.count,
-      keepsLogits: sampled.contains { $0.sequence.wantsLogits }, selectsAdapters: selects, isWhole: isWhole,
+      samples: sampled.isEmpty ? 0 : isDecoding ? filledRows : sampled.count,
+      keepsLogits: sampled.contains { $0.sequence.wantsLogits }, selectsAdapters: selects,
+      prompts: areSeveral || isWhole ? work.map { filled($0.rows.count) } : [],
       edits: edits == 0 ? 0 : StepShape.power(edits, least: 64),
       masks: sampled.contains { $0.sequence.request.constraint != nil })
   }
@@ -131,18 +139,21 @@ final class ModelRunner {
     for edit in 0..<shape.edits { words[layout.edits.lowerBound + edit * LogitEditColumn.count] = -1 }
     // Rows that are sampled are the last: fillers of a prompt's rows come first.
     let isDecoding = shape.queries == 1
-    var row = isDecoding ? 0 : shape.rows - work.reduce(0) { $0 + $1.rows.count }
-    var sample = 0
+    var (row, sample) = (0, 0)
     let pagesEach = shape.longest / pool.pageSize
     for (index, item) in work.enumerated() {
       let sequence = item.sequence
+      let fillers =
+        isDecoding ? 0 : (shape.prompts.isEmpty ? shape.rows : shape.prompts[index]) - item.rows.count
       let entry = layout.table.lowerBound + 4 * index
-      words[entry] = Int32(row)
+      // Of one sequence in attention, where several prompts go one by one.
+      words[entry] = Int32(isDecoding ? row : fillers)
       words[entry + 1] = Int32(item.rows.count)
-      words[entry + 2] = shape.isWhole ? Int32(row) : 0
+      words[entry + 2] = shape.prompts.isEmpty ? 0 : Int32(fillers)
       words[entry + 3] = Int32(item.rows.upperBound)
       let first = layout.pages.lowerBound + index * pagesEach
       for (offset, page) in sequence.pages.prefix(pagesEach).enumerated() { words[first + offset] = page }
+      row += fillers
       for place in item.rows {
         words[layout.ids.lowerBound + row] = sequence.tokens[place]
         words[layout.positions.lowerBound + row] = Int32(place)
@@ -173,12 +184,18 @@ final class ModelRunner {
 
   private func forward(_ shape: StepShape, _ layout: StepInputs.Layout, _ s: Step) {
     let inputs = StepInputs(shape, layout, in: inputs)
+    var (prompts, end): ([GenerationRows.Prompt], Int) = ([], 0)
+    for (index, rows) in shape.prompts.enumerated() {
+      let segment = Segments(table: inputs.table.rows(index..<index + 1), longest: rows)
+      prompts.append(GenerationRows.Prompt(rows: end..<end + rows, segment: segment))
+      end += rows
+    }
     let rows = GenerationRows(
       positions: inputs.positions, rotary: rotary, slots: inputs.slots,
       sequences: PagedSequences(
         table: inputs.table, pages: inputs.pages, longest: shape.longest, queries: shape.queries),
-      wholeSequences: shape.isWhole ? Segments(table: inputs.table, longest: shape.rows) : nil,
-      pages: pool.layers, adapters: shape.selectsAdapters ? inputs.adapters : nil, wanted: shape.samples)
+      prompts: prompts, pages: pool.layers, adapters: shape.selectsAdapters ? inputs.adapters : nil,
+      wanted: shape.samples, wantedAdapters: shape.selectsAdapters ? inputs.sampledAdapters : nil)
     guard let hidden = model.hidden(inputs.ids, rows, s, compute: compute) else { return }
     let logits = model.logits(hidden, adapters: inputs.sampledAdapters, s, compute: compute)
     if shape.keepsLogits { s.copy(logits, into: keptLogits(shape)) }

@@ -8,14 +8,14 @@ struct StepShape: Hashable {
   var queries: Int
   /// Keys of a sequence, at most: a whole number of pages.
   var longest: Int
-  /// Rows, the last ones, whose tokens are sampled.
+  /// Rows whose tokens are sampled: the last ones, or each of several prompts' last.
   var samples: Int
   /// Whether the host wants those rows' logits.
   var keepsLogits = false
   /// Whether rows may have other adapters than the model's only one.
   var selectsAdapters = true
-  /// Whether they are all rows of one sequence, taken through attention without pages.
-  var isWhole = false
+  /// Rows of each sequence, where they are all that it has and go through attention without pages; empty elsewhere.
+  var prompts: [Int] = []
   /// Changes of single logits; 0 for none.
   var edits = 0
   /// Whether tokens are masked.

@@ -44,6 +44,7 @@ extension OpCase {
         fewRows(WeightKind(format: .f16), rows: 9, inputs: 128, outputs: [30, 30], activation: .gelu),
         fewRows(bf16, rows: 20, inputs: 4096, outputs: [24, 40]),
         fewRows(nf4, rows: 1, inputs: 18_944, outputs: [64]),
+        fewRows(nf4, rows: 20, inputs: 18_944, outputs: [40], ranks: [16], adding: .stream),
         // As wide as models are: rows of x in shared memory, float layers of few columns.
         fewRows(nf4, rows: 1, inputs: 3584, outputs: [80, 80], ranks: [16, 16], activation: .silu),
         fewRows(nf4, rows: 8, inputs: 3584, outputs: [80, 80], ranks: [16, 16], activation: .silu),
