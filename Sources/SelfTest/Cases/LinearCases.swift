@@ -126,7 +126,7 @@ extension OpCase {
       flops: 4 * Double(rows) * Double(inputs) * Double(outputs))
   }
 
-  /// y = x Wᵀ + b with dx, dW and db, W and b in float memory.
+  /// y = x Wᵀ + b with dx, dW and db, W and b in float memory. The bias may be rounded as y is.
   static func trainableLinear(rows: Int, inputs: Int, outputs: Int) -> OpCase {
     OpCase(
       name: "trainable linear (\(rows), \(inputs)) to \(outputs)",
@@ -146,7 +146,7 @@ extension OpCase {
       reference: { v in
         let y = product(v.x, v.w, 0.5)
         return [
-          "y": Matrix(rows, outputs) { (y[$0, $1] + v.b[0, $1]).stored },
+          "y": Matrix(rows, outputs) { (y[$0, $1] + v.b[0, $1].stored).stored },
           "dx": inputGradient(v.dy, v.w, 0.5).map(\.stored),
           "dw": weightGradient(v.dy, v.x, 0.5, addingTo: v.dw),
           "db": Matrix(1, outputs) { _, j in v.db[0, j].accumulating(.sum(rows) { v.dy[$0, j] }) },
