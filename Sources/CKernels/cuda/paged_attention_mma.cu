@@ -176,8 +176,8 @@ template <int WIDTH> struct paged_query_mma : paged_query {
     }
   }
 
-  // Brings the keys and values that the block reads first to the L2 cache: all but the last are older than the
-  // kernel before.
+  // Brings the keys and values that the block reads first to the L2 cache: all but the last are older than
+  // the kernel before.
   __device__ __forceinline__ void prefetch() const {
     if (lane % 8 == 0)
 #pragma unroll

@@ -29,8 +29,8 @@ DEVICE void rms_norm(matrix x, matrix residual, const float *weight, float epsil
                      matrix y, float *rstd) {
   let_successor_begin();
   int lane = threadIdx.x % THREADS;
-  // In a decoding step the weight is far. It may be what the kernel before wrote: until that ends it only comes
-  // nearer.
+  // In a decoding step the weight is far. It may be what the kernel before wrote: until that ends it only
+  // comes nearer.
   const bool is_far = THREADS > 32 && x.rows <= 64;
   if (is_far)
     for (int64_t c = lane * 32; c < width; c += THREADS * 32)

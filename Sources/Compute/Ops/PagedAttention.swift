@@ -19,7 +19,7 @@ public struct KeyValuePages: Sendable {
   public var width: Int { k.columns / pageSize }
 }
 
-/// The sequences of a step, on the device.
+/// The sequences of a step, on the device. Written before the step: operations may read it while those before them end.
 public struct PagedSequences: Sendable {
   /// (count, 4), i32: first query row, queries, 0, keys. The last query stands at the last key. Those without queries are
   /// empty.
@@ -57,7 +57,7 @@ public struct PageWrite {
   public let q: Tensor
   /// (T, keyValueHeads * headSize) each; not changed.
   public let k, v: Tensor
-  /// (1, T), i32
+  /// (1, T), i32; as `slots` written before the step, as `PagedSequences` is.
   public let positions: Tensor
   public let rotary: RotaryTable
   /// (1, T), i32: page * pageSize + the token's place in it; negative for rows that go nowhere.

@@ -125,7 +125,8 @@ final class ModelRunner {
       recordings = [:]
       arena = try backend.allocate(bytes: plan.bytes)
     }
-    // Prompts are of any length: only the shapes that recur are worth keeping.
+    // Prompts are of any length: only the shapes that recur are worth keeping, which those of several do not.
+    if shape.prompts.count > 1 { return plan }
     if plans.count >= 256 { forget() }
     plans[shape] = plan
     return plan

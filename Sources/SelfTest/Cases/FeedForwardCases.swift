@@ -2,7 +2,7 @@ import Compute
 
 extension OpCase {
   /// What a decoding step does between one attention and the next: norms, adapters' first halves and layers one after the
-  /// other, which a device may take together.
+  /// other, each of which a device may begin while the last is ending.
   static var feedForwardCases: [OpCase] {
     [1, 2, 3, 8, 16, 33].map { feedForwards(rows: $0, width: 320, middle: 192, rank: 16) } + [
       feedForwards(rows: 2, width: 1088, middle: 448, rank: 4, selects: true),
