@@ -5,8 +5,8 @@ import Text
 
 /// A model that continues token sequences, several at once.
 ///
-/// Requests join while others are being answered: each step takes a piece of one prompt through the model, or one token of every
-/// answer (continuous batching; Yu et al., Orca, OSDI 2022, section 4). What sequences have in common at their start is computed once.
+/// Requests join while others are being answered: each step takes a piece of a prompt through the model, or several prompts, or one
+/// token of every answer (continuous batching; Yu et al., Orca, OSDI 2022, section 4). What sequences have in common at their start is computed once.
 /// None of this changes an answer, but for rounding where a prompt is taken up in the middle because its start was known. Belongs to one thread at a time, as its backend does; `Engine` is for many.
 ///
 /// ```swift
@@ -181,7 +181,8 @@ public final class Generator {
       pageSize: pool.pageSize, bytesPerPage: pool.bytesPerPage)
   }
 
-  /// Takes a piece of a prompt, several whole ones, or a token of every answer, through the model. Nothing happens when nothing is to do.
+  /// Takes a piece of a prompt, several whole ones, or a token of every answer, through the model. Nothing happens when nothing is
+  /// to do.
   ///
   /// - Throws: what failed on the device: no request can go on. What concerns one request ends that one.
   public func step() throws(SwiftletError) {
@@ -261,8 +262,8 @@ public final class Generator {
     return answers.isEmpty ? nextPiece.flatMap(promptWork).map { [$0] } ?? [] : answers
   }
 
-  /// The prompts that follow `first` while all are whole, share the weights and are no more than `prefillRows`: what comes out for
-  /// each is what would come out alone. None takes others' pages.
+  /// The prompts that follow `first` while all are whole, share the weights, are no more than `prefillRows` and there are pages: what
+  /// comes out for each is what would come out alone.
   private func promptsBeside(_ first: ModelRunner.Work) -> [ModelRunner.Work] {
     func isWhole(_ sequence: TokenSequence) -> Bool {
       sequence.computed == 0 && sequence.tokens.count <= settings.prefillRows
@@ -270,15 +271,19 @@ public final class Generator {
     }
     guard isWhole(first.sequence) else { return [] }
     var work: [ModelRunner.Work] = []
-    var rows = promptRows + cost(of: first.rows)
+    var rows = promptRows + runner.filledRows(first.rows.count)
+    let preemptions = totals.preemptions
     for sequence in running where !sequence.isDecoding && sequence !== first.sequence {
       let tokens = 0..<sequence.tokens.count
-      rows += cost(of: tokens)
-      guard isWhole(sequence), rows <= settings.prefillRows,
+      rows += runner.filledRows(tokens.count)
+      // A row of each goes through the last layer together: as many as `fewRows` takes.
+      guard isWhole(sequence), rows <= settings.prefillRows, work.count < 63,
         pool.pages(for: tokens.count) - sequence.pages.count <= pool.available,
         let next = promptWork((sequence, tokens))
       else { break }
       work.append(next)
+      // The device had less memory than the pool had pages: who gave its own back may be among those that follow.
+      if totals.preemptions != preemptions { break }
     }
     return work
   }

@@ -86,12 +86,15 @@ extension Decoder {
       hidden, adapters: adapters, isDecoding: true, pieces: [], s, output: dtype.arithmetic)
   }
 
-  /// Whether prompts of so many rows each may go through the model together at less cost than one by one: their products
-  /// read weights that are expanded once for all of them.
+  /// Whether prompts of so many rows each may go through the model together, at less cost than one by one as merged layers'
+  /// weights are expanded once for all of them, and each gets what it gets alone: outside pages, by products of its own, and
+  /// at the end, where there is a row of each, by `fewRows`.
   public func sharesWeights(amongPromptsOf rows: Int, on backend: any Backend) -> Bool {
-    backend.attendsFasterOutsidePages && backend.mergesLinears
-      && !linears.contains {
-        backend.servesFewRows(self[keyPath: $0.path].expansion, rows: rows, isDecoding: false)
+    backend.attendsFasterOutsidePages && backend.mergesLinears && rows >= 64
+      && linears.allSatisfy {
+        let layer = self[keyPath: $0.path].expansion
+        return backend.servesFewRows(layer, rows: 1, isDecoding: false)
+          && !backend.servesFewRows(layer, rows: rows, isDecoding: false)
       }
   }
 }

@@ -127,7 +127,8 @@ public struct Linear {
     guard s.backend.mergesLinears else {
       return Operand(main: s.make(rows, columns, dtype), side: s.make(rows, ranks, dtype))
     }
-    let both = s.make(rows, columns + ranks, dtype)
+    // Rows start where wide loads may begin.
+    let both = s.make(rows, (columns + ranks + 7) / 8 * 8, dtype).columns(0..<columns + ranks)
     return Operand(
       main: both.columns(0..<columns), side: both.columns(columns..<columns + ranks), both: both)
   }

@@ -7,11 +7,13 @@ struct WeightKind: Sendable, CustomStringConvertible {
   var format: StorageFormat
   /// NF4's scales themselves in 8 bits.
   var isDoubleQuantised = false
+  /// NF4's values as everybody has them, rather than others for each weight.
+  var hasStandardCode = false
   /// Head size when the rows of each head lie in GGUF's rotary order; 0 otherwise.
   var interleavedHead: Int32 = 0
 
   var description: String {
-    "\(format)" + (isDoubleQuantised ? " twice" : "")
+    "\(format)" + (isDoubleQuantised ? " twice" : "") + (hasStandardCode ? " as it is" : "")
       + (interleavedHead > 0 ? " interleaved by \(interleavedHead)" : "")
   }
 }
@@ -60,7 +62,7 @@ struct HostWeight {
   }
 
   private mutating func scaleNF4(_ blocks: Int, using random: inout RandomStream) {
-    code = (0..<16).map { _ in Float(random.uniform()) }.sorted()
+    code = kind.hasStandardCode ? NF4.table : (0..<16).map { _ in Float(random.uniform()) }.sorted()
     guard kind.isDoubleQuantised else {
       absmax = (0..<blocks).map { _ in Float(0.2 + 0.1 * random.uniform()) }
       return
@@ -80,6 +82,8 @@ struct HostWeight {
 
   /// The matrix in the device's memory.
   func upload(to backend: any Backend) throws(SwiftletError) -> Weight {
+    // Tables that weights have in common are one there.
+    guard backend.hasHostMemory else { return try backend.place(upload(to: CPU(threads: 1)), as: nil) }
     let owner = Owner()
     func copy<T: BitwiseCopyable>(_ table: [T]) throws(SwiftletError) -> UnsafeRawPointer? {
       guard !table.isEmpty else { return nil }

@@ -7,11 +7,7 @@ import Testing
 
 /// Prompts that go through the model together give what they give one by one.
 @Suite struct PromptBatchTests {
-  let cpu: CPU
-
-  init() throws { cpu = try CPU(threads: 2) }
-
-  private func runner(_ model: Decoder) throws -> (runner: ModelRunner, pool: PagePool) {
+  private func runner(_ model: Decoder, _ cpu: CPU) throws -> (runner: ModelRunner, pool: PagePool) {
     let pool = try PagePool(model.spec, dtype: .f32, pageSize: 4, bytes: 1 << 20, most: 100, on: cpu)
     return (try ModelRunner(model, pool, contextLength: 100, compute: .f32, on: cpu), pool)
   }
@@ -38,8 +34,10 @@ import Testing
     return try runner.run([row])[0]
   }
 
-  @Test(arguments: TestModel.Kind.allCases)
-  func givesWhatPromptsGiveAlone(kind: TestModel.Kind) throws {
+  /// - Parameter mergesLinears: whether layers and adapters are one product, as on a GPU.
+  @Test(arguments: TestModel.Kind.allCases, [false, true])
+  func givesWhatPromptsGiveAlone(kind: TestModel.Kind, mergesLinears: Bool) throws {
+    let cpu = try CPU(threads: 2, mergesLinears: mergesLinears)
     var model = try TestModel.random(kind, on: cpu)
     let parameters = try model.addLoRA(LoRAConfiguration(), seed: 1, on: cpu)
     var noise = Noise(state: 3)
@@ -47,12 +45,12 @@ import Testing
       parameters.allValues.hostFloats[index] = noise.next() / 4
     }
     let prompts = [7, 1, 18, 4].enumerated().map { KeyValueCacheTests.tokens($1, seed: UInt64($0)) }
-    let (together, pool) = try runner(model)
+    let (together, pool) = try runner(model, cpu)
     let all = try prompts.map { try work($0, pool) }
     let samples = try together.run(all)
     #expect(samples.count == prompts.count)
     for (index, prompt) in prompts.enumerated() {
-      let (alone, pool) = try runner(model)
+      let (alone, pool) = try runner(model, cpu)
       let own = try work(prompt, pool)
       let sample = try alone.run([own])[0]
       let pairs = [

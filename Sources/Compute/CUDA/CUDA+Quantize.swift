@@ -79,7 +79,9 @@ extension CUDA {
   private func sharedTable(_ floats: [Float]) throws(SwiftletError) -> Buffer {
     let host = try Buffer(count: floats.count * MemoryLayout<Float>.size)
     host.pointer().update(from: floats, count: floats.count)
-    return try sharedTable(UnsafeRawBufferPointer(start: host.base, count: host.count))
+    return try withExtendedLifetime(host) { () throws(SwiftletError) in
+      try sharedTable(UnsafeRawBufferPointer(start: host.base, count: host.count))
+    }
   }
 
   private func floats(

@@ -65,6 +65,12 @@ final class ModelRunner {
     model.sharesWeights(amongPromptsOf: StepShape.bucket(tokens), on: backend)
   }
 
+  /// Rows that a step has for so many of a prompt's: the others only fill it up.
+  func filledRows(_ count: Int) -> Int {
+    // They cost a GPU nothing, the CPU as much as others.
+    backend.hasHostMemory ? count : StepShape.bucket(count)
+  }
+
   /// Runs `work`: a row each of several sequences, rows of one, or several prompts as a whole (`sharesWeights`).
   ///
   /// - Returns: an entry for each piece of work that is sampled.
@@ -87,26 +93,23 @@ final class ModelRunner {
   private func shape(_ work: [Work], edits: Int) -> StepShape {
     let rows = work.reduce(0) { $0 + $1.rows.count }
     let isDecoding = work.allSatisfy { $0.rows.count == 1 }
-    // Rows that only fill up a step cost a GPU nothing, the CPU as much as others.
-    let fills = !backend.hasHostMemory
-    func filled(_ rows: Int) -> Int { fills ? StepShape.bucket(rows) : rows }
     let areSeveral = !isDecoding && work.count > 1
     precondition(!areSeveral || work.allSatisfy { $0.rows.lowerBound == 0 && $0.isSampled })
-    let filledRows = areSeveral ? work.reduce(0) { $0 + filled($1.rows.count) } : filled(rows)
-    let sequences = isDecoding ? filledRows : work.count
+    let filled = areSeveral ? work.reduce(0) { $0 + filledRows($1.rows.count) } : filledRows(rows)
+    let sequences = isDecoding ? filled : work.count
     let keys = work.map(\.rows.upperBound).max() ?? 1
     let sampled = work.filter(\.isSampled)
     let longest = StepShape.power(keys, least: 256)
     // In a decoding step selecting costs nothing, and a second recording memory.
     let selects = isDecoding || work.contains { $0.sequence.adapter != model.onlyAdapter }
     let isWhole =
-      !isDecoding && work[0].rows.lowerBound == 0 && filledRows >= 64 && backend.attendsFasterOutsidePages
+      !isDecoding && work[0].rows.lowerBound == 0 && filled >= 64 && backend.attendsFasterOutsidePages
     return StepShape(
-      rows: filledRows, sequences: sequences, queries: isDecoding ? 1 : filledRows,
+      rows: filled, sequences: sequences, queries: isDecoding ? 1 : filled,
       longest: pool.pages(for: longest) * pool.pageSize,
-      samples: sampled.isEmpty ? 0 : isDecoding ? filledRows : sampled.count,
+      samples: sampled.isEmpty ? 0 : isDecoding ? filled : sampled.count,
       keepsLogits: sampled.contains { $0.sequence.wantsLogits }, selectsAdapters: selects,
-      prompts: areSeveral || isWhole ? work.map { filled($0.rows.count) } : [],
+      prompts: areSeveral || isWhole ? work.map { filledRows($0.rows.count) } : [],
       edits: edits == 0 ? 0 : StepShape.power(edits, least: 64),
       masks: sampled.contains { $0.sequence.request.constraint != nil })
   }

@@ -15,7 +15,7 @@ extension OpCase {
   private static func feedForwards(rows: Int, width: Int, middle: Int, rank: Int, selects: Bool = false)
     -> OpCase
   {
-    let nf4 = WeightKind(format: .nf4, isDoubleQuantised: true)
+    let nf4 = WeightKind(format: .nf4, isDoubleQuantised: true, hasStandardCode: true)
     let epsilon: Float = 1e-5
     return OpCase(
       name: "fewRows feed-forwards (\(rows), \(width), \(middle)), rank \(rank)"

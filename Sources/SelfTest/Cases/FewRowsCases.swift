@@ -7,6 +7,7 @@ extension OpCase {
       WeightKind(format: .f32), WeightKind(format: .bf16), WeightKind(format: .q4_1)
     )
     let nf4 = WeightKind(format: .nf4, isDoubleQuantised: true)
+    let standard = WeightKind(format: .nf4, isDoubleQuantised: true, hasStandardCode: true)
     return StorageFormat.allCases.flatMap { format -> [OpCase] in
       let kind = WeightKind(format: format)
       // Rows of an odd number of elements where the format allows it.
@@ -45,6 +46,12 @@ extension OpCase {
         fewRows(bf16, rows: 20, inputs: 4096, outputs: [24, 40]),
         fewRows(nf4, rows: 1, inputs: 18_944, outputs: [64]),
         fewRows(nf4, rows: 20, inputs: 18_944, outputs: [40], ranks: [16], adding: .stream),
+        // One table for gate and up.
+        fewRows(standard, rows: 1, inputs: 832, outputs: [50, 50], ranks: [16, 16], activation: .silu),
+        fewRows(standard, rows: 16, inputs: 320, outputs: [80, 80], ranks: [8, 8], activation: .silu),
+        fewRows(
+          WeightKind(format: .nf4, hasStandardCode: true), rows: 3, inputs: 320, outputs: [24, 24],
+          activation: .gelu),
         // As wide as models are: rows of x in shared memory, float layers of few columns.
         fewRows(nf4, rows: 1, inputs: 3584, outputs: [80, 80], ranks: [16, 16], activation: .silu),
         fewRows(nf4, rows: 8, inputs: 3584, outputs: [80, 80], ranks: [16, 16], activation: .silu),
