@@ -157,24 +157,21 @@ private struct JSONParser {
     case UInt8(ascii: "f"): out.append(0x0C)
     case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): out.append(byte)
     case UInt8(ascii: "u"):
-      var unit = try parseHex()
-      if (0xD800..<0xDC00).contains(unit), take("\\u") {
-        let low = try parseHex()
-        guard let pair = Unicode.Scalar(high: unit, low: low) else {
-          throw error("a surrogate pair is broken")
-        }
-        unit = pair.value
+      var units = [try parseHex()]
+      if UTF16.isLeadSurrogate(units[0]), take("\\u") {
+        units.append(try parseHex())
+        guard UTF16.isTrailSurrogate(units[1]) else { throw error("a surrogate pair is broken") }
       }
       // A lone surrogate is no Unicode scalar; it becomes U+FFFD, as in JavaScript's TextEncoder.
-      out.append(contentsOf: Array(String(UnicodeScalar(unit) ?? "\u{FFFD}").utf8))
+      out.append(contentsOf: String(decoding: units, as: UTF16.self).utf8)
     default: throw error("'\\\(UnicodeScalar(byte))' is no escape")
     }
   }
 
-  private mutating func parseHex() throws(SwiftletError) -> UInt32 {
+  private mutating func parseHex() throws(SwiftletError) -> UInt16 {
     guard at + 4 <= bytes.count,
       bytes[at..<at + 4].allSatisfy({ UnicodeScalar($0).properties.isASCIIHexDigit }),
-      let unit = UInt32(String(decoding: bytes[at..<at + 4], as: UTF8.self), radix: 16)
+      let unit = UInt16(String(decoding: bytes[at..<at + 4], as: UTF8.self), radix: 16)
     else { throw error("expected four hexadecimal digits") }
     at += 4
     return unit

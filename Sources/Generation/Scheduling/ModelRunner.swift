@@ -22,7 +22,10 @@ final class ModelRunner {
   }
 
   var model: Decoder {
-    didSet { forget() }
+    didSet {
+      forget()
+      sharing = [:]
+    }
   }
   let backend: any Backend
   let compute: DType
@@ -30,6 +33,8 @@ final class ModelRunner {
   var timer: StepTimer?
   private let pool: PagePool
   private let rotary: RotaryTable
+  /// By a prompt's rows: see `sharesWeights`.
+  private var sharing: [Int: Bool] = [:]
   private var plans: [StepShape: Plan] = [:]
   /// Steps that came before, as one: see `Backend.record`. nil for shapes that came once.
   private var recordings: [StepShape: (any Recording)?] = [:]
@@ -62,7 +67,11 @@ final class ModelRunner {
 
   /// Whether a prompt of so many tokens, none of them computed yet, may go through the model together with others like it.
   func sharesWeights(_ tokens: Int) -> Bool {
-    model.sharesWeights(amongPromptsOf: StepShape.bucket(tokens), on: backend)
+    let rows = filledRows(tokens)
+    if let known = sharing[rows] { return known }
+    let shares = model.sharesWeights(amongPromptsOf: rows, on: backend)
+    sharing[rows] = shares
+    return shares
   }
 
   /// Rows that a step has for so many of a prompt's: the others only fill it up.

@@ -1,5 +1,3 @@
-import Basics
-
 extension Jinja.Lexer {
   // MARK: Numbers
 
@@ -73,7 +71,7 @@ extension Jinja.Lexer {
       case "v": out.append("\u{b}")
       case "0"..."7": out.append(octal(body, &index))
       case "x": out.append(try hexadecimal(body, &index, digits: 2))
-      case "u": out.append(try surrogatePair(body, &index))
+      case "u": out.append(contentsOf: try codeUnits(body, &index))
       case "U": out.append(try hexadecimal(body, &index, digits: 8))
       default:
         out.append("\\")
@@ -114,18 +112,15 @@ extension Jinja.Lexer {
     return value
   }
 
-  /// `\uXXXX`, joining two surrogates that stand together.
-  private func surrogatePair(
+  /// `\uXXXX` and those that follow it: code units of UTF-16. Lone surrogates become U+FFFD.
+  private func codeUnits(
     _ body: ArraySlice<Unicode.Scalar>, _ index: inout Int
-  ) throws(Jinja.Failure) -> Unicode.Scalar {
-    let high = try hexadecimalValue(body, &index, digits: 4)
-    guard (0xD800..<0xDC00).contains(high), body[index...].starts(with: ["\\", "u"]) else {
-      return Unicode.Scalar(high) ?? "\u{FFFD}"
+  ) throws(Jinja.Failure) -> String.UnicodeScalarView {
+    var units = [UInt16(try hexadecimalValue(body, &index, digits: 4))]
+    while body[index...].starts(with: ["\\", "u"]) {
+      index += 2
+      units.append(UInt16(try hexadecimalValue(body, &index, digits: 4)))
     }
-    var next = index + 2
-    let low = try hexadecimalValue(body, &next, digits: 4)
-    guard let pair = Unicode.Scalar(high: high, low: low) else { return "\u{FFFD}" }
-    index = next
-    return pair
+    return String(decoding: units, as: UTF16.self).unicodeScalars
   }
 }
