@@ -61,6 +61,8 @@ DEVICE void rms_norm(matrix x, matrix residual, const float *weight, float epsil
   } else {
     for (int64_t c = lane * V; c < width; c += THREADS * V) {
       vec<X, V> a = *(const vec<X, V> *)(x_row + c);
+      if (is_far) // the weight comes beside x, to the L1 cache
+        asm volatile("{ .reg .f32 w; ld.global.f32 w, [%0]; }" ::"l"(weight + c));
 #pragma unroll
       for (int i = 0; i < V; i++)
         sum += to_float(a.at[i]) * to_float(a.at[i]);
