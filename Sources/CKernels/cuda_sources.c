@@ -57,6 +57,9 @@ static const char expand[] = {
 static const char few_rows[] = {
 #embed "cuda/few_rows.cu"
 , 0};
+static const char few_rows_finish[] = {
+#embed "cuda/few_rows_finish.cu"
+, 0};
 static const char few_rows_float[] = {
 #embed "cuda/few_rows_float.cu"
 , 0};
@@ -65,6 +68,9 @@ static const char few_rows_int8[] = {
 , 0};
 static const char few_rows_nf4[] = {
 #embed "cuda/few_rows_nf4.cu"
+, 0};
+static const char few_rows_nf4_batch[] = {
+#embed "cuda/few_rows_nf4_batch.cu"
 , 0};
 static const char float8[] = {
 #embed "cuda/float8.cu"
@@ -116,9 +122,11 @@ static const struct {
     {"embedding", embedding},
     {"expand", expand},
     {"few_rows", few_rows},
+    {"few_rows_finish", few_rows_finish},
     {"few_rows_float", few_rows_float},
     {"few_rows_int8", few_rows_int8},
     {"few_rows_nf4", few_rows_nf4},
+    {"few_rows_nf4_batch", few_rows_nf4_batch},
     {"float8", float8},
     {"matrix_product", matrix_product},
     {"optimizer", optimizer},

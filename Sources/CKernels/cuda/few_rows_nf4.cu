@@ -22,8 +22,7 @@ struct nf4_tile {
 
   // Finds the thread block's tile `local`, of 1 << shift rows; whether there is one.
   DEVICE_MEMBER bool find(const few_rows &f, int shift, uint32_t local) {
-    for (part = 0; part + 1 < f.parts && blockIdx.x >= f.part[part + 1].first_block;)
-      part++;
+    part = part_of_block(f);
     row = ((blockIdx.x - f.part[part].first_block) * f.tiles + local) << shift;
     return row < f.part[part].w.rows;
   }
@@ -305,16 +304,16 @@ template <bool TWICE, int NT> DEVICE void multiply_nf4_rows(const few_rows &f) {
     for (int i = 0; i < m.SLOTS; i++)
       m.fetch(m.slot(i, m.warp), count - 4 * i);
   }
-  copy_map(m.start, first);
+  copy_map(m.start, first, threadIdx.x, blockDim.x);
   if (two)
-    copy_map(m.start + 1024, second);
+    copy_map(m.start + 1024, second, threadIdx.x, blockDim.x);
   if (f.h.data && m.copies_x())
     m.copy_x();
   if (works && split == 0)
     m.prefetch_ups(tile);
-  fill_table(shared + (TABLE_BYTES - m.start), codes[0]);
+  fill_table(shared + (TABLE_BYTES - m.start), codes[0], blockDim.x);
   if (two)
-    fill_table(shared + (TABLE_BYTES + SECOND_TABLE - m.start), codes[1]);
+    fill_table(shared + (TABLE_BYTES + SECOND_TABLE - m.start), codes[1], blockDim.x);
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     m.table[half] = TABLE_BYTES + (two ? half * SECOND_TABLE : 0) + m.lane * 4;

@@ -26,7 +26,9 @@ struct few_rows {
   // How the tensor cores' kernels share the work: `tiles` of weight rows, each in `splits` ranges of columns;
   // in NF4 `tiles` of a thread block.
   uint32_t tiles, splits;
-  float *partials;    // sums of each range; the last block that arrives at a tile adds them up
+  // Sums of each range: of each tile (few_rows_mma.cuh, whose last block that arrives at one adds them up),
+  // or (splits, rows of x, rows of all parts) (few_rows_nf4_batch.cu).
+  float *partials;
   uint32_t *arrivals; // by tile, 0 before and after
   int64_t
       rows_before; // of x's copy in shared memory, before the tables; negative where x is not copied (NF4)
@@ -64,32 +66,60 @@ static __device__ __noinline__ float low_rank_of_any(const T *h, const float *up
   return sum;
 }
 
-// The same by wide loads where they serve, and through the L1 cache where h has its sectors for itself.
-template <typename T> DEVICE float low_rank(const few_rows &f, const few_rows_part &part, int r, int64_t j) {
-  const T *all = row<T>(f.h, r), *h = all + part.column;
-  const float *up = part.up + j * part.rank;
-  if (part.rank % 8 != 0 || !is_aligned(h, sizeof(vec<T, 8>)) || !is_aligned(up, 16))
-    return low_rank_of_any(h, up, part.rank);
-  const bool is_alone = is_aligned(all, 32) && is_aligned(all + f.h.columns, 32);
-  float sum = 0;
-#pragma unroll 2
-  for (int k = 0; k < part.rank; k += 8) {
-    const auto a = is_alone ? *(const vec<T, 8> *)(h + k) : read8_past_l1(h + k);
-    const auto low = *(const vec<float, 4> *)(up + k), high = *(const vec<float, 4> *)(up + k + 4);
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-      sum = fmaf(to_float(a.at[i]), i < 4 ? low.at[i] : high.at[i - 4], sum);
-  }
-  return sum;
+// What follows takes ROWS rows of x from `first` on. Of those past the last, which repeat it, nothing is
+// written.
+template <int ROWS> DEVICE int row_at(const few_rows &f, int first, int r) {
+  return ROWS == 1 ? first : min(first + r, (int)f.x.rows - 1);
 }
 
-// y of row `r` of x and row `j` of the part's weight, from their product.
-template <typename T>
-DEVICE float finish_linear(const few_rows &f, const few_rows_part &part, int r, int64_t j, float value) {
+// Columns of h B^T by wide loads where they serve. One row, of which little is read, comes through the L1
+// cache where h has its sectors for itself.
+template <typename T, int ROWS>
+DEVICE void low_rank(const few_rows &f, const few_rows_part &part, int first, int64_t j,
+                     float (&sums)[ROWS]) {
+  const T *all = row<T>(f.h, first), *h = all + part.column;
+  const float *up = part.up + j * part.rank;
+  const bool is_wide = part.rank % 8 == 0 && is_aligned(h, sizeof(vec<T, 8>)) && is_aligned(up, 16) &&
+                       (ROWS == 1 || f.h.stride % 8 == 0);
+  if (!is_wide) {
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+      sums[r] = low_rank_of_any(row<T>(f.h, row_at<ROWS>(f, first, r)) + part.column, up, part.rank);
+    return;
+  }
+  const bool is_alone = ROWS == 1 && is_aligned(all, 32) && is_aligned(all + f.h.columns, 32);
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+    sums[r] = 0;
+#pragma unroll 2
+  for (int k = 0; k < part.rank; k += 8) {
+    const auto low = *(const vec<float, 4> *)(up + k), high = *(const vec<float, 4> *)(up + k + 4);
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      const T *from = h + (row_at<ROWS>(f, first, r) - first) * f.h.stride + k;
+      const auto a = is_alone ? *(const vec<T, 8> *)from : read8_past_l1(from);
+#pragma unroll
+      for (int i = 0; i < 8; i++)
+        sums[r] = fmaf(to_float(a.at[i]), i < 4 ? low.at[i] : high.at[i - 4], sums[r]);
+    }
+  }
+}
+
+// Turns products with row `j` of the part's weight into y.
+template <typename T, int ROWS>
+DEVICE void finish_linear(const few_rows &f, const few_rows_part &part, int first, int64_t j,
+                          float (&values)[ROWS]) {
   const float bias = part.bias ? part.bias[j] : 0.0f;
-  if (part.up)
-    value = fmaf(part.scale, low_rank<T>(f, part, r, j), value);
-  return value + bias;
+  if (part.up) {
+    float sums[ROWS];
+    low_rank<T>(f, part, first, j, sums);
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+      values[r] = fmaf(part.scale, sums[r], values[r]);
+  }
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+    values[r] += bias;
 }
 
 // See ../gated_activation.c for the formulas and their sources.
@@ -101,19 +131,43 @@ DEVICE float activate(activation_kind kind, float x) {
   return x / (1.0f + expf(-z));
 }
 
-// Writes the element of out that rows `r` of x and `j` of the part give. What it reads is under way at once.
-template <typename T>
-DEVICE void finish(const few_rows &f, const few_rows_part &part, int r, int64_t j, float value) {
+// Writes the elements of out that products with row `j` of the part give. What it reads is under way at once.
+template <typename T, int ROWS>
+DEVICE void finish(const few_rows &f, const few_rows_part &part, int first, int64_t j,
+                   float (&values)[ROWS]) {
   const int64_t column = part.first + j;
-  const float addend = f.addend.data ? read_element(f.addend, r, column) : 0.0f;
-  const bool is_anothers = f.owners && f.owners[column] != f.adapters[r];
-  value = finish_linear<T>(f, part, r, j, value);
-  write_element(f.out, r, column, (is_anothers ? 0.0f : value) + addend);
+  float addends[ROWS];
+  bool are_anothers[ROWS];
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    addends[r] = f.addend.data ? read_element(f.addend, row_at<ROWS>(f, first, r), column) : 0.0f;
+    are_anothers[r] = f.owners && f.owners[column] != f.adapters[row_at<ROWS>(f, first, r)];
+  }
+  finish_linear<T>(f, part, first, j, values);
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+    if (ROWS == 1 || first + r < f.x.rows)
+      write_element(f.out, first + r, column, (are_anothers[r] ? 0.0f : values[r]) + addends[r]);
 }
 
-// The same from the products of both parts, with an activation.
+// The same from the products with both parts, with an activation.
+template <typename T, int ROWS>
+DEVICE void finish_gated(const few_rows &f, int first, int64_t j, float (&gates)[ROWS], float (&ups)[ROWS]) {
+  finish_linear<T>(f, f.part[0], first, j, gates);
+  finish_linear<T>(f, f.part[1], first, j, ups);
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+    if (ROWS == 1 || first + r < f.x.rows)
+      write_element(f.out, first + r, j, activate(f.activation, gates[r]) * ups[r]);
+}
+
+// The same for one row.
+template <typename T>
+DEVICE void finish(const few_rows &f, const few_rows_part &part, int r, int64_t j, float value) {
+  float values[1] = {value};
+  finish<T>(f, part, r, j, values);
+}
 template <typename T> DEVICE void finish_gated(const few_rows &f, int r, int64_t j, float gate, float up) {
-  gate = finish_linear<T>(f, f.part[0], r, j, gate);
-  up = finish_linear<T>(f, f.part[1], r, j, up);
-  write_element(f.out, r, j, activate(f.activation, gate) * up);
+  float gates[1] = {gate}, ups[1] = {up};
+  finish_gated<T>(f, r, j, gates, ups);
 }

@@ -10,9 +10,11 @@ enum KernelSource: String, CaseIterable {
   case embedding
   case expand
   case fewRows = "few_rows"
+  case fewRowsFinish = "few_rows_finish"
   case fewRowsFloat = "few_rows_float"
   case fewRowsINT8 = "few_rows_int8"
   case fewRowsNF4 = "few_rows_nf4"
+  case fewRowsNF4Batch = "few_rows_nf4_batch"
   case float8
   case matrixProduct = "matrix_product"
   case optimizer
@@ -26,7 +28,9 @@ enum KernelSource: String, CaseIterable {
   /// Large ones that not every run needs: cuDNN mostly does without attention's, training without those of generation.
   var isLoadedWhenUsed: Bool {
     switch self {
-    case .attention, .fewRowsFloat, .fewRowsINT8, .fewRowsNF4, .pagedAttention, .pagedAttentionMMA: true
+    case .attention, .fewRowsFinish, .fewRowsFloat, .fewRowsINT8, .fewRowsNF4, .fewRowsNF4Batch,
+      .pagedAttention, .pagedAttentionMMA:
+      true
     default: false
     }
   }

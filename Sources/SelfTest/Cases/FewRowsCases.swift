@@ -55,6 +55,16 @@ extension OpCase {
         // As wide as models are: rows of x in shared memory, float layers of few columns.
         fewRows(nf4, rows: 1, inputs: 3584, outputs: [80, 80], ranks: [16, 16], activation: .silu),
         fewRows(nf4, rows: 8, inputs: 3584, outputs: [80, 80], ranks: [16, 16], activation: .silu),
+        fewRows(nf4, rows: 16, inputs: 19_008, outputs: [40, 40], ranks: [16, 16], activation: .silu),
+        fewRows(nf4, rows: 9, inputs: 19_008, outputs: [40, 24], ranks: [8, 0], biases: [1]),
+        fewRows(WeightKind(format: .nf4), rows: 9, inputs: 19_008, outputs: [40]),
+        // Thread blocks of several warps, of which some have no rows.
+        fewRows(nf4, rows: 17, inputs: 2368, outputs: [3136]),
+        fewRows(standard, rows: 17, inputs: 4416, outputs: [700, 700], activation: .silu),
+        fewRows(nf4, rows: 30, inputs: 3584, outputs: [112, 24, 24], ranks: [16, 0, 5], biases: [0, 1, 2]),
+        fewRows(nf4, rows: 64, inputs: 3584, outputs: [80, 80], ranks: [16, 16], activation: .silu),
+        fewRows(standard, rows: 64, inputs: 18_944, outputs: [96], ranks: [16], adding: .stream),
+        fewRows(nf4, rows: 33, inputs: 832, outputs: [50, 50], ranks: [4, 8], activation: .gelu),
         fewRows(f32, rows: 1, inputs: 3584, outputs: [16, 16, 16]),
         fewRows(f32, rows: 9, inputs: 3584, outputs: [16, 16, 16]),
         // More than a handful.
