@@ -99,3 +99,15 @@ struct FewRowsLaunch {
     }
   }
 }
+
+extension FewRows {
+  /// Whether rows are whole blocks of 64 columns that wide loads can read.
+  fileprivate var isAligned: Bool {
+    layer.inputs % 64 == 0 && Tensor.areAligned([x])
+      && layer.parts.allSatisfy {
+        let layout = $0.weight.layout
+        return layout.interleaved_head == 0 && UInt(bitPattern: layout.data) % 16 == 0
+          && UInt(bitPattern: layout.absmax_codes) % 4 == 0
+      }
+  }
+}
